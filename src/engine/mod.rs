@@ -1,0 +1,86 @@
+//! Engines: what builds them, what runs them, and the container they are kept in.
+
+use crate::convert::Model;
+use crate::graph::DType;
+use crate::profile::Profile;
+use std::sync::Arc;
+
+/// The precision that a node asks for (`precision_mode`, guide section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    Fp32,
+    Fp16,
+    Int8,
+}
+
+/// What an engine is built from.
+pub struct BuildRequest<'a> {
+    /// The node that asks, for messages.
+    pub node: &'a str,
+    pub model: &'a Model,
+    pub profiles: &'a [Profile],
+    pub precision: Precision,
+    pub workspace_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The backend's library is absent or unfit; nothing can be built or loaded with it in this process.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("the engine cannot be built: {0}")]
+    Build(String),
+    #[error("the plan cannot be loaded: {0}")]
+    Load(String),
+    #[error("the engine failed to run: {0}")]
+    Run(String),
+}
+
+/// One tensor handed to an engine.
+pub struct TensorView<'a> {
+    pub dtype: DType,
+    pub dims: &'a [i64],
+    pub memory: Memory<'a>,
+}
+
+pub enum Memory<'a> {
+    Host(&'a [u8]),
+    /// An address in device memory.
+    Device(u64),
+}
+
+pub enum MemoryMut<'a> {
+    Host(&'a mut [u8]),
+    Device(u64),
+}
+
+/// The inputs and outputs of one call.
+pub trait Bindings {
+    fn inputs(&self) -> &[TensorView<'_>];
+
+    /// Allocates every output, in order; called once a run.
+    fn allocate(&mut self, shapes: &[Vec<i64>]) -> Result<Vec<MemoryMut<'_>>, EngineError>;
+}
+
+/// A library that builds and loads engines.
+pub trait Backend: Send + Sync {
+    /// The name that plans carry.
+    fn name(&self) -> &'static str;
+
+    /// The library's version, as in its plans' headers.
+    fn version(&self) -> Result<String, EngineError>;
+
+    fn build(&self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError>;
+
+    /// Loads what [`Engine::payload`] gave.
+    fn load(&self, node: &str, payload: bytes::Bytes) -> Result<Arc<dyn Engine>, EngineError>;
+}
+
+/// A built engine. Runs may overlap.
+pub trait Engine: Send + Sync {
+    /// The backend's own bytes for this engine, without the header of the container.
+    fn payload(&self) -> bytes::Bytes;
+
+    /// Runs profile `profile` of those it was built with.
+    fn run(&self, profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError>;
+}

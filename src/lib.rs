@@ -1,0 +1,13 @@
+//! TensorFlow-TensorRT for stock TensorFlow.
+//!
+//! `docs/architecture.md` is the way in: what each module is for, and the way of a tensor through them.
+
+pub mod cache;
+pub mod convert;
+pub mod engine;
+pub mod graph;
+pub mod optimizer;
+pub mod profile;
+pub mod proto;
+pub mod segment;
+pub mod settings;

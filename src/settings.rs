@@ -1,0 +1,1 @@
+//! Every environment variable that the library reads, parsed once.
