@@ -1,5 +1,7 @@
 //! Engines: what builds them, what runs them, and the container they are kept in.
 
+pub mod onnxruntime;
+
 use crate::convert::Model;
 use crate::graph::DType;
 use crate::profile::Profile;
@@ -54,12 +56,18 @@ pub enum MemoryMut<'a> {
     Device(u64),
 }
 
+/// A call's inputs, and the memory of its outputs.
+pub struct Bound<'a> {
+    pub inputs: &'a [TensorView<'a>],
+    pub outputs: Vec<MemoryMut<'a>>,
+}
+
 /// The inputs and outputs of one call.
 pub trait Bindings {
     fn inputs(&self) -> &[TensorView<'_>];
 
-    /// Allocates every output, in order; called once a run.
-    fn allocate(&mut self, shapes: &[Vec<i64>]) -> Result<Vec<MemoryMut<'_>>, EngineError>;
+    /// Allocates every output, in order, and gives their memory beside the inputs. Called once a run.
+    fn bind(&mut self, shapes: &[Vec<i64>]) -> Result<Bound<'_>, EngineError>;
 }
 
 /// A library that builds and loads engines.
