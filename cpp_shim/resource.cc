@@ -147,7 +147,7 @@ class GetCalibrationDataOp : public tensorflow::OpKernel {
 
 template <typename Kernel>
 void add(const char* name, const char* device, std::initializer_list<const char*> host_arguments) {
-  tensorflow::KernelDefBuilder builder = tensorflow::register_kernel::Name(name);
+  tensorflow::KernelDefBuilder builder(name);
   builder.Device(device);
   for (const char* argument : host_arguments) builder.HostMemory(argument);
   tensorflow::kernel_factory::OpKernelRegistrar(

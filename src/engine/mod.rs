@@ -89,6 +89,22 @@ pub trait Engine: Send + Sync {
     /// The backend's own bytes for this engine, without the header of the container.
     fn payload(&self) -> bytes::Bytes;
 
+    /// What built it.
+    fn backend(&self) -> &'static dyn Backend;
+
     /// Runs profile `profile` of those it was built with.
     fn run(&self, profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError>;
+}
+
+/// What is said of engines on a GPU while there is no backend for one.
+pub const NO_GPU_BACKEND: &str = "this version of tftrt runs engines on the CPU only; on a GPU every TRTEngineOp runs its native segment";
+
+/// The backend for a device.
+pub fn backend_for(gpu: bool) -> Result<&'static dyn Backend, EngineError> {
+    if gpu {
+        return Err(EngineError::Unavailable(NO_GPU_BACKEND.to_string()));
+    }
+    // Its library is found here, so that a process without it is told before anything is converted.
+    onnxruntime::library()?;
+    Ok(&onnxruntime::OnnxRuntime)
 }

@@ -103,6 +103,10 @@ impl Engine for OrtEngine {
         self.model.clone()
     }
 
+    fn backend(&self) -> &'static dyn Backend {
+        &OnnxRuntime
+    }
+
     fn run(&self, _profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError> {
         if io.inputs().len() != self.input_names.len() {
             return Err(EngineError::Run(format!("the plan takes {} inputs, the node has {}", self.input_names.len(), io.inputs().len())));
