@@ -10,6 +10,7 @@ pub mod op;
 pub mod optimizer;
 pub mod profile;
 pub mod proto;
+pub mod report;
 pub mod segment;
 pub mod settings;
 pub mod tf;

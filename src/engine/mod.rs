@@ -1,6 +1,8 @@
 //! Engines: what builds them, what runs them, and the container they are kept in.
 
 pub mod onnxruntime;
+pub mod asset;
+pub mod plan;
 
 use crate::convert::Model;
 use crate::graph::DType;

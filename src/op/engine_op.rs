@@ -274,8 +274,8 @@ fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
 fn export(folder: &std::path::Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
     let dims: String = profiles.iter().map(|p| format!("{:?}\n", p.shapes)).collect();
     for (file, bytes) in [(folder.join(name), engine.payload()), (folder.join(format!("dims-{name}")), Bytes::from(dims))] {
-        if let Err(e) = crate::engine::write_atomically(&file, &bytes) {
-            tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {}: {e}", file.display());
+        if let Err(e) = crate::engine::asset::replace(&file, |out| std::io::Write::write_all(out, &bytes)) {
+            tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");
         }
     }
 }

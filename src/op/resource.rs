@@ -6,9 +6,7 @@ use crate::cache::{EngineCache, Key, Mode};
 use crate::engine::asset::{self, AssetError, EngineInstance};
 use crate::engine::plan::{Plan, PlanError};
 use crate::engine::{Backend, Engine, backend_for};
-use crate::graph::PartialShape;
 use crate::profile::{Profile, Recorder};
-use crate::proto::tensorflow as tf;
 use crate::tf::{Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -126,9 +124,8 @@ impl Resource {
     }
 
     fn load(&self, backend: &dyn Backend, instance: EngineInstance) -> Result<Loaded, String> {
-        let key = instance.input_shapes.iter().map(|s| PartialShape::from_proto(s).full().ok_or("its input shapes have open dimensions")).collect::<Result<_, _>>()?;
-        let (plan, engine) = self.open(backend, Bytes::from(instance.serialized_engine))?;
-        Ok(Loaded { key, profiles: plan.profiles, segment_hash: plan.segment_hash, settings_hash: plan.settings_hash, engine })
+        let (plan, engine) = self.open(backend, instance.plan)?;
+        Ok(Loaded { key: instance.input_shapes, profiles: plan.profiles, segment_hash: plan.segment_hash, settings_hash: plan.settings_hash, engine })
     }
 
     /// Opens a plan container and loads its engine, after checking that this backend made it.
@@ -164,11 +161,12 @@ impl Resource {
                     profiles: entry.profiles.clone(),
                     payload: entry.engine.payload(),
                 };
-                let shapes = if entry.key.is_empty() { entry.profiles.first().map(|p| p.shapes.iter().map(|b| b.max.clone()).collect()).unwrap_or_default() } else { entry.key.clone() };
-                instances.push(EngineInstance {
-                    input_shapes: shapes.iter().map(|s: &Vec<i64>| PartialShape::from_dims(s).to_proto()).collect::<Vec<tf::TensorShapeProto>>(),
-                    serialized_engine: plan.encode(),
-                });
+                // The engine of explicit batch mode is cached under no shapes: its file names its largest.
+                let input_shapes = match entry.profiles.first() {
+                    Some(profile) if entry.key.is_empty() => profile.shapes.iter().map(|b| b.max.clone()).collect(),
+                    _ => entry.key.clone(),
+                };
+                instances.push(EngineInstance { input_shapes, plan: plan.encode() });
             }
         }
         asset::write_assets(file, &instances).map_err(|e| match &e {
