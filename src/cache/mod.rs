@@ -16,6 +16,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use stats::Counters;
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -73,6 +74,25 @@ pub struct Hit<E: ?Sized> {
     pub profile: usize,
     /// Whether it was built by this very call.
     pub built: bool,
+}
+
+impl<E: ?Sized> fmt::Debug for Found<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Found::Ready { profile, .. } => write!(f, "Ready(profile {profile})"),
+            Found::Failed(reason) => write!(f, "Failed({reason:?})"),
+            Found::Missing => f.write_str("Missing"),
+        }
+    }
+}
+
+impl<E: ?Sized> fmt::Debug for Hit<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hit")
+            .field("profile", &self.profile)
+            .field("built", &self.built)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One engine in the cache.
