@@ -9,5 +9,6 @@ pub mod graph;
 pub mod optimizer;
 pub mod profile;
 pub mod proto;
+pub mod report;
 pub mod segment;
 pub mod settings;
