@@ -1,5 +1,7 @@
 //! Engines: what builds them, what runs them, and the container they are kept in.
 
+pub mod tensorrt;
+
 use crate::convert::Model;
 use crate::graph::DType;
 use crate::profile::Profile;
