@@ -1,6 +1,6 @@
 //! Asks a real TensorRT whether it takes ONNX models: parses and builds each, and prints one line of JSON a model.
 //!
-//!     trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] model.onnx...
+//!     trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--verbose] model.onnx...
 //!
 //! With TensorRT-RTX this needs no GPU. A line is `{"model": ..., "ok": true, "plan_bytes": n}` or `{"model": ..., "ok": false,
 //! "error": ...}`; it is flushed at once, so that the answers given stand even if TensorRT takes the process down later.
@@ -8,7 +8,7 @@
 //! Profiles, for models with open sizes: those of `--profile`, else of the file `model.onnx.json` beside the model, in the form
 //! `{"profiles": [{"input": {"min": [..], "opt": [..], "max": [..], "values": {"min": [..], ...}}}]}` (`values` for inputs whose
 //! values are shapes; inputs left out take their own static shape), else one from 1 to the size of `--dims` (2).
-//! TensorRT's log goes to stderr with TFTRT_LOG=1. Exit code: 0 all built, 1 some not, 2 nothing could be tried.
+//! With `--verbose`, TensorRT's log goes to stderr. Exit code: 0 all built, 1 some not, 2 nothing could be tried.
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -22,14 +22,16 @@ use tftrt::profile::{Bounds, Profile};
 use tftrt::proto::onnx::tensor_shape_proto::dimension::Value as Size;
 use tftrt::proto::onnx::type_proto::Value as Type;
 use tftrt::proto::onnx::{ModelProto, ValueInfoProto};
+use tracing::{Event, Metadata, Subscriber, field, span};
 
-const USAGE: &str = "usage: trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] model.onnx...";
+const USAGE: &str = "usage: trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--verbose] model.onnx...";
 
 struct Arguments {
     library: Option<PathBuf>,
     dims: i64,
     profile: Option<String>,
     workspace: u64,
+    verbose: bool,
     models: Vec<PathBuf>,
 }
 
@@ -80,6 +82,9 @@ fn main() -> ExitCode {
 /// Whether every model was built.
 fn run() -> Result<bool, String> {
     let arguments = parse_arguments(std::env::args().skip(1))?;
+    if arguments.verbose {
+        tracing::subscriber::set_global_default(Stderr).map_err(|error| error.to_string())?;
+    }
     let library = match &arguments.library {
         Some(path) => safe::open(path),
         None => safe::find(),
@@ -111,6 +116,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         dims: 2,
         profile: None,
         workspace: 0,
+        verbose: false,
         models: Vec::new(),
     };
     while let Some(word) = words.next() {
@@ -126,6 +132,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--dims" => arguments.dims = number(value()?)?,
             "--profile" => arguments.profile = Some(value()?),
             "--workspace" => arguments.workspace = number(value()?)?.unsigned_abs(),
+            "--verbose" => arguments.verbose = true,
             "--help" | "-h" => return Err(USAGE.to_string()),
             option if option.starts_with("--") => return Err(format!("unknown option {option}\n{USAGE}")),
             _ => arguments.models.push(PathBuf::from(word)),
@@ -240,4 +247,31 @@ fn default_profiles(inputs: &[(String, Vec<i64>)], dims: i64) -> Vec<Profile> {
         shapes: inputs.iter().map(|(_, shape)| bounds(shape)).collect(),
         values: vec![None; inputs.len()],
     }]
+}
+
+/// Events to stderr, one line each, with their fields.
+struct Stderr;
+
+impl Subscriber for Stderr {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = format!("{:5}", event.metadata().level());
+        event.record(&mut |field: &field::Field, value: &dyn std::fmt::Debug| line += &format!(" {}={value:?}", field.name()));
+        eprintln!("{line}");
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
 }

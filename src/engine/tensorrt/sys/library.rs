@@ -6,6 +6,7 @@ use super::slots::Slots;
 use super::table::{Table, supported_versions};
 use super::version::{Family, Version};
 use libloading::os::unix::{Library as Opened, RTLD_LAZY, RTLD_LOCAL};
+use std::error::Error;
 use std::ffi::{OsStr, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
@@ -122,7 +123,7 @@ impl Library {
     pub fn create_builder(self: &Arc<Library>) -> Result<Option<Owned<'static, Builder>>, LibraryError> {
         // SAFETY: the symbol has had this type in every version.
         let create = unsafe { self.opened.get::<Create>(b"createInferBuilder_INTERNAL\0") }
-            .map_err(|error| self.cannot("build engines", error.to_string()))?;
+            .map_err(|error| self.cannot("build engines", words(&error)))?;
         // SAFETY: the logger has the layout of this version and lives as long as the process; the version is one that the
         // library is compatible with; the object returned is ours.
         Ok(unsafe { Owned::adopt(create(self.logger.as_ptr(), self.claim()), self) })
@@ -155,12 +156,12 @@ impl Library {
             .and_then(|folder| in_folder(folder, &name));
         let place = beside.unwrap_or_else(|| PathBuf::from(&name));
         // It names the library that it works with by its soname, which is already in the process.
-        let parser =
-            open(place.as_os_str()).map_err(|error| self.cannot("parse ONNX", format!("its parser {name} is not usable: {error}")))?;
+        let parser = open(place.as_os_str())
+            .map_err(|error| self.cannot("parse ONNX", format!("its parser {name} is not usable: {}", words(&error))))?;
         // SAFETY: the symbol has had this type in every version; the library is never unloaded.
         let create = unsafe { parser.get::<CreateParser>(b"createNvOnnxParser_INTERNAL\0") }
             .map(|symbol| *symbol)
-            .map_err(|error| self.cannot("parse ONNX", error.to_string()))?;
+            .map_err(|error| self.cannot("parse ONNX", words(&error)))?;
         Ok(create)
     }
 
@@ -222,7 +223,7 @@ fn first(places: impl Iterator<Item = Place>, sink: Sink) -> Result<Arc<Library>
             Place::File(path) => (path, true),
         };
         match open(path.as_os_str()) {
-            Err(error) => tried.push(error.to_string()),
+            Err(error) => tried.push(words(&error)),
             Ok(opened) => match fit(opened, path, at_path, sink) {
                 Ok(library) => return Ok(Arc::new(library)),
                 Err(error) => {
@@ -244,6 +245,11 @@ fn open(path: &OsStr) -> Result<ManuallyDrop<Opened>, libloading::Error> {
     unsafe { Opened::open(Some(path), RTLD_LAZY | RTLD_LOCAL) }.map(ManuallyDrop::new)
 }
 
+/// What the dynamic linker says, which names the file; `libloading` itself says only which call failed.
+fn words(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// Asks for the version before anything else, and takes up the table for it.
 fn fit(opened: ManuallyDrop<Opened>, path: PathBuf, at_path: bool, sink: Sink) -> Result<Library, LibraryError> {
     let shown = path.display().to_string();
@@ -251,7 +257,7 @@ fn fit(opened: ManuallyDrop<Opened>, path: PathBuf, at_path: bool, sink: Sink) -
     let number =
         unsafe { opened.get::<GetVersion>(b"getInferLibVersion\0").map(|get| get()) }.map_err(|error| LibraryError::NotTensorRt {
             path: shown.clone(),
-            why: error.to_string(),
+            why: words(&error),
         })?;
     let version = Version::from_number(number).ok_or_else(|| LibraryError::UnknownNumber {
         path: shown.clone(),
