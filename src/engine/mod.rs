@@ -3,6 +3,7 @@
 pub mod onnxruntime;
 pub mod asset;
 pub mod plan;
+pub mod tensorrt;
 
 use crate::convert::Model;
 use crate::graph::DType;
