@@ -5,6 +5,11 @@ native helpers answer "no TensorRT here". `revive` puts working functions in the
 fact about the stock code, written beside it; nothing else of TensorFlow is changed.
 """
 
+import functools
+import types
+
+from tensorflow.python.eager import context
+
 from tftrt._library import Library
 
 # What the converter is told where no TensorRT is loaded, and engines are built by ONNX Runtime. trt_convert never uses
@@ -33,13 +38,12 @@ def revive(library: Library) -> None:
         from tensorflow.compiler.tf2tensorrt import _pywrap_py_utils
         from tensorflow.compiler.tf2tensorrt.ops import gen_trt_ops
         from tensorflow.python.compiler.tensorrt import trt_convert
-        from tensorflow.python.compiler.tensorrt import utils
     except ImportError as cause:
         raise ImportError(f"this TensorFlow does not hold the TF-TRT converter any more: {cause}") from cause
 
     _answer_native_helpers(_pywrap_py_utils, library)
     _fill_ops(gen_trt_ops, library)
-    _keep_version_comparisons_integers(utils)
+    _take_bools_for_enums(trt_convert)
     _accept_machines_without_gpu(trt_convert)
 
 
@@ -79,21 +83,65 @@ def _fill_ops(module, library: Library) -> None:
         setattr(module, name, wrapper)
 
 
-def _keep_version_comparisons_integers(utils) -> None:
-    """protobuf 7.34 and later raise TypeError when a bool is assigned to an enum field; older ones took it as 0 or 1.
+class _TolerantConfig:
+    """A RewriterConfig message that takes a bool for an enum field, as 0 or 1, which is what protobuf did up to 7.33."""
 
-    trt_convert assigns the result of two version comparisons to `experimental_disable_folding_quantization_emulation`,
-    an enum. As integers, 0 and 1 mean the same to every protobuf and to every `if`.
+    def __init__(self, message):
+        object.__setattr__(self, "_message", message)
+
+    def __getattr__(self, name):
+        return getattr(self._message, name)
+
+    def __setattr__(self, name, value):
+        if isinstance(value, bool) and self._message.DESCRIPTOR.fields_by_name[name].enum_type is not None:
+            value = int(value)
+        setattr(self._message, name, value)
+
+
+class _Stand:
+    """An object as trt_convert sees it: the real one, but for the attributes given here."""
+
+    def __init__(self, real, **instead):
+        self._real = real
+        self.__dict__.update(instead)
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+
+class _ConfigClass(_Stand):
+    """The class RewriterConfig, whose instances are tolerant."""
+
+    def __call__(self):
+        return _TolerantConfig(self._real())
+
+
+def _take_bools_for_enums(trt_convert) -> None:
+    """protobuf 7.34 and later raise TypeError where trt_convert writes `remapping = False`, an enum field.
+
+    A default install of TensorFlow 2.21 brings such a protobuf. The one function that does so, unmodified, then works on a
+    tolerant stand-in for the message, and the message itself is handed out; where protobuf still takes the bool, nothing
+    is changed. Only that function sees the stand-in: others give the message that they make to protobuf's own methods.
     """
-    stock = utils._is_tensorrt_version_greater_equal
-    if getattr(stock, "_tftrt", False):
+    stock = trt_convert._get_tensorrt_rewriter_config
+    if hasattr(stock, "_tftrt_stock"):
         return
+    module = trt_convert.rewriter_config_pb2
+    try:
+        module.RewriterConfig().remapping = False
+        return
+    except TypeError:
+        pass
+    tolerant = _Stand(module, RewriterConfig=_ConfigClass(module.RewriterConfig))
 
-    def compare(trt_ver, target_ver) -> int:
-        return int(stock(trt_ver, target_ver))
+    @functools.wraps(stock)
+    def get_tensorrt_rewriter_config(*args, **kwargs):
+        names = {**vars(trt_convert), "rewriter_config_pb2": tolerant}
+        run = types.FunctionType(stock.__code__, names, stock.__name__, stock.__defaults__, stock.__closure__)
+        return run(*args, **kwargs)._message
 
-    compare._tftrt = True
-    utils._is_tensorrt_version_greater_equal = compare
+    get_tensorrt_rewriter_config._tftrt_stock = stock
+    trt_convert._get_tensorrt_rewriter_config = get_tensorrt_rewriter_config
 
 
 class _Placement:
@@ -105,7 +153,7 @@ class _Placement:
         self.device = f"{device} (there is no GPU:0 here)"
 
 
-class _ArrayOps:
+class _ArrayOps(_Stand):
     """TensorFlow's array_ops as trt_convert sees it: the module itself, except for `zeros` on a machine without a GPU.
 
     convert() makes an empty tensor to learn the current device, and refuses to go on unless that is a GPU. With no GPU
@@ -113,16 +161,8 @@ class _ArrayOps:
     conversion under tf.device("CPU:0") is refused as ever.
     """
 
-    def __init__(self, module):
-        self._module = module
-
-    def __getattr__(self, name):
-        return getattr(self._module, name)
-
     def zeros(self, *args, **kwargs):
-        from tensorflow.python.eager import context
-
-        tensor = self._module.zeros(*args, **kwargs)
+        tensor = self._real.zeros(*args, **kwargs)
         if context.executing_eagerly() and context.num_gpus() == 0:
             return _Placement(tensor.device)
         return tensor

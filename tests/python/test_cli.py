@@ -72,6 +72,7 @@ def test_run_takes_a_native_model_too(dense_model, capsys):
     out = capsys.readouterr().out
     assert "x=2x8" in out and "x=3x8" in out
     assert out.count("engines  0 calls, 0 native fallbacks") == 2
+    _fails(capsys, 2, ["run", dense_model, "--input-shapes", "2x8", "--batch", "3"], "leave out --batch")
 
 
 def test_convert_without_building(dense_model, tmp_path, capsys):

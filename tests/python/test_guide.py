@@ -77,7 +77,7 @@ def test_section_3_mnist(mnist, tmp_path, monkeypatch, stats, capsys, run_isolat
 
     # <<< guide
     assert "[*] Total number of TensorRT engines: 1" in capsys.readouterr().out
-    assert stats["engine_builds"] == 1
+    assert stats["builds"] == 1
     stats.reset()
 
     # guide >>>
@@ -96,7 +96,7 @@ def test_section_3_mnist(mnist, tmp_path, monkeypatch, stats, capsys, run_isolat
     # Batches of 64 are served by the engine that was built for 128.
     assert stats["engine_calls"] == 10
     assert stats["native_fallbacks"] == 0
-    assert stats["engine_builds"] == 0
+    assert stats["builds"] == 0
 
     # guide >>>
     OUTPUT_SAVED_MODEL_DIR = "./models/tftrt_saved_model"
@@ -111,7 +111,7 @@ def test_section_3_mnist(mnist, tmp_path, monkeypatch, stats, capsys, run_isolat
         (y,) = loaded.signatures["serving_default"](tf.constant(np.load({str(tmp_path / "x.npy")!r}))).values()
         np.save({str(tmp_path / "y.npy")!r}, y.numpy())
         totals = tftrt.stats()["totals"]
-        assert totals["engine_calls"] == 1 and totals["engine_builds"] == 0 and totals["native_fallbacks"] == 0, totals
+        assert totals["engine_calls"] == 1 and totals["builds"] == 0 and totals["native_fallbacks"] == 0, totals
     """)
     assert_close(np.load(tmp_path / "y.npy"), model(x_test[:64]).numpy())
 
@@ -259,7 +259,7 @@ def test_section_4_3_dynamic_shapes(bert, tmp_path, stats, capsys, PROFILE_STRAT
 
     assert stats["engine_calls"] >= 10 * (2 + len(also))
     assert stats["native_fallbacks"] == 0
-    assert stats["engine_builds"] == 0
+    assert stats["builds"] == 0
 
 
 def test_section_6_3_1_summary(dense_model, capsys):

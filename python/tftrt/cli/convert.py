@@ -115,7 +115,7 @@ def run(args) -> None:
         before = tftrt.stats()["totals"]
         with step(f"building engines for {len(sets)} set{'s' if len(sets) > 1 else ''} of shapes"):
             converter.build(input_fn=lambda: (random.random_inputs(given, chosen) for chosen in sets))
-        failed = tftrt.stats()["totals"].get("build_failures", 0) - before.get("build_failures", 0)
+        failed = tftrt.stats()["totals"].get("failures", 0) - before.get("failures", 0)
         if failed:
             note(f"{failed} engine{'s' if failed > 1 else ''} could not be built: those segments run natively (the log says why)")
     with step(f"saving {args.output}"):

@@ -4,11 +4,14 @@ import time
 
 from tftrt.cli import inputs as random
 from tftrt.cli import model, shapes
+from tftrt.cli.errors import UsageError
 from tftrt.cli.progress import step
 
 
 def run(args) -> None:
     """Runs the model on random inputs, one set of shapes after the other; prints outputs, times and what the engines did."""
+    if args.batch and args.input_shapes:
+        raise UsageError("--input-shapes holds the batch already: leave out --batch")
     tags = args.tag or ["serve"]
     with step("starting TensorFlow"):
         tf = model.start(args.verbose, plugin=True)
