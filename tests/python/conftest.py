@@ -45,7 +45,7 @@ def assert_close(actual, expected, tolerance: float = 1e-4) -> None:
 
 @dataclasses.dataclass
 class Converted:
-    """A converted function, beside the frozen native one that it was made from.
+    """A converted function, beside the native one that it was made from.
 
     `function` and `native` are ConcreteFunctions with the same inputs and outputs; calling this object calls `function`.
     """

@@ -69,15 +69,17 @@ fn root() -> PathBuf {
         .to_path_buf()
 }
 
-fn cargo(root: &Path, python: &python::Python, arguments: &[&str]) -> Command {
+/// Cargo itself. TFTRT_PYTHON is handed on as it is and never set: build.rs finds `.venv` by the same rule, and a change of
+/// the variable between this and a plain `cargo build` would build the C++ anew each time.
+fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(root).env("TFTRT_PYTHON", &python.program);
+    command.args(arguments).current_dir(root);
     command
 }
 
 fn demo(root: &Path) -> Result<(), Failure> {
     let python = python::setup(root)?;
-    Step::new("build the library").run(&mut cargo(root, &python, &["build", "--release"]))?;
+    Step::new("build the library").run(&mut cargo(root, &["build", "--release"]))?;
     Step::new("demo").run(python.command(root).arg("examples/demo.py"))
 }
 
@@ -85,16 +87,16 @@ fn demo(root: &Path) -> Result<(), Failure> {
 /// line is the last of the tests' own output.
 fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
     let python = python::setup(root)?;
-    Step::new("build the library").run(&mut cargo(root, &python, &["build", "--release"]))?;
+    Step::new("build the library").run(&mut cargo(root, &["build", "--release"]))?;
     let mut failed = Vec::new();
     let mut note = |outcome: Result<(), Failure>| {
         if let Err(failure) = outcome {
             failed.push(failure.to_string());
         }
     };
-    note(Step::new("Rust tests").run(&mut cargo(root, &python, &["test", "--release", "--workspace"])));
+    note(Step::new("Rust tests").run(&mut cargo(root, &["test", "--release", "--workspace"])));
     if has_rust_file(&root.join("examples")) {
-        note(Step::new("build the examples").run(&mut cargo(root, &python, &["build", "--release", "--examples"])));
+        note(Step::new("build the examples").run(&mut cargo(root, &["build", "--release", "--examples"])));
     }
     if root.join("tests/python/tensorrt_rtx.py").is_file() {
         note(Step::new("TensorRT-RTX libraries").run(python.command(root).args(["tests/python/tensorrt_rtx.py", "prepare"])));
@@ -115,20 +117,19 @@ fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn lint(root: &Path) -> Result<(), Failure> {
-    let python = python::setup(root)?;
-    Step::new("formatting").run(&mut cargo(root, &python, &["fmt", "--all", "--check"]))?;
+    python::setup(root)?;
+    Step::new("formatting").run(&mut cargo(root, &["fmt", "--all", "--check"]))?;
     // The release profile, so that the dependencies are compiled once for lint, build and test.
     Step::new("clippy").run(&mut cargo(
         root,
-        &python,
         &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
     ))
 }
 
 fn bench(root: &Path) -> Result<(), Failure> {
     let python = python::setup(root)?;
-    Step::new("build the library").run(&mut cargo(root, &python, &["build", "--release"]))?;
-    Step::new("Rust benchmarks").run(&mut cargo(root, &python, &["bench"]))?;
+    Step::new("build the library").run(&mut cargo(root, &["build", "--release"]))?;
+    Step::new("Rust benchmarks").run(&mut cargo(root, &["bench"]))?;
     for script in files_with(&root.join("benches"), "py") {
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Step::new(&name).run(python.command(root).arg(&script))?;
