@@ -1,1 +1,155 @@
-fn main() {}
+//! `cargo xtask COMMAND`: every step of the work on tftrt, from an empty checkout on.
+//!
+//! Plain `std`, and nothing of the main package: it has to build before there is a `.venv` for build.rs to find.
+
+mod packages;
+mod python;
+mod step;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use step::{Failure, Step};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  setup   make .venv from requirements.lock and install the Python package tftrt into it
+  demo    build the library, train a small network, convert it, and compare it with native TensorFlow
+  test    build everything and run the Rust and Python tests
+  lint    check the formatting and run clippy, warnings are errors
+  bench   run the benchmarks
+  help    show this text
+
+demo, test, lint and bench run setup first; what is there already is not made again.
+With TFTRT_PYTHON set, that Python is used as it is: no .venv is made, and nothing is installed into it.
+Arguments after `test` go to pytest: cargo xtask test -k guide
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_else(|| "help".to_string());
+    let rest: Vec<String> = arguments.collect();
+    if !rest.is_empty() && command != "test" {
+        eprintln!(
+            "xtask: `{command}` takes no arguments, but got `{}`; see `cargo xtask help`",
+            rest.join(" ")
+        );
+        return ExitCode::from(2);
+    }
+    let root = root();
+    let outcome = match command.as_str() {
+        "setup" => python::setup(&root).map(|_| ()),
+        "demo" => demo(&root),
+        "test" => test(&root, &rest),
+        "lint" => lint(&root),
+        "bench" => bench(&root),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => {
+            eprintln!("xtask: there is no command `{other}`\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository: the folder above this crate.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask/ lies in the repository")
+        .to_path_buf()
+}
+
+/// Cargo itself. TFTRT_PYTHON is handed on as it is and never set: build.rs finds `.venv` by the same rule, and a change of
+/// the variable between this and a plain `cargo build` would build the C++ anew each time.
+fn cargo(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root);
+    command
+}
+
+fn demo(root: &Path) -> Result<(), Failure> {
+    let python = python::setup(root)?;
+    Step::new("build the library").run(&mut cargo(root, &["build", "--release"]))?;
+    Step::new("demo").run(python.command(root).arg("examples/demo.py"))
+}
+
+/// Runs every kind of test even when one fails, and says at the end which did. pytest comes last, so that its closing
+/// line is the last of the tests' own output.
+fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
+    let python = python::setup(root)?;
+    Step::new("build the library").run(&mut cargo(root, &["build", "--release"]))?;
+    let mut failed = Vec::new();
+    let mut note = |outcome: Result<(), Failure>| {
+        if let Err(failure) = outcome {
+            failed.push(failure.to_string());
+        }
+    };
+    note(Step::new("Rust tests").run(&mut cargo(root, &["test", "--release", "--workspace"])));
+    if has_rust_file(&root.join("examples")) {
+        note(Step::new("build the examples").run(&mut cargo(root, &["build", "--release", "--examples"])));
+    }
+    if root.join("tests/python/tensorrt_rtx.py").is_file() {
+        note(Step::new("TensorRT-RTX libraries").run(python.command(root).args(["tests/python/tensorrt_rtx.py", "prepare"])));
+    }
+    let mut pytest = python.command(root);
+    pytest
+        .args(["-m", "pytest", "-q", "tests/python", "-m", "not gpu"])
+        .args(pytest_arguments);
+    let mut step = Step::new("Python tests");
+    // Its own summary has to stay the last thing on stdout, for whoever reads only that.
+    step.announce_on_stderr();
+    note(step.run(&mut pytest));
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(failed.join("\nxtask: ")))
+    }
+}
+
+fn lint(root: &Path) -> Result<(), Failure> {
+    python::setup(root)?;
+    Step::new("formatting").run(&mut cargo(root, &["fmt", "--all", "--check"]))?;
+    // The release profile, so that the dependencies are compiled once for lint, build and test.
+    Step::new("clippy").run(&mut cargo(
+        root,
+        &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    ))
+}
+
+fn bench(root: &Path) -> Result<(), Failure> {
+    let python = python::setup(root)?;
+    Step::new("build the library").run(&mut cargo(root, &["build", "--release"]))?;
+    Step::new("Rust benchmarks").run(&mut cargo(root, &["bench"]))?;
+    for script in files_with(&root.join("benches"), "py") {
+        let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Step::new(&name).run(python.command(root).arg(&script))?;
+    }
+    Ok(())
+}
+
+fn has_rust_file(folder: &Path) -> bool {
+    !files_with(folder, "rs").is_empty()
+}
+
+/// The files directly in `folder` with this extension, sorted; none where there is no such folder.
+fn files_with(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect();
+    found.sort();
+    found
+}

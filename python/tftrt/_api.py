@@ -1,0 +1,73 @@
+"""What `import tftrt` offers to programs."""
+
+import threading
+
+from tftrt import _library
+
+_lock = threading.Lock()
+_loaded: _library.Library | None = None
+
+
+def load() -> None:
+    """Loads libtftrt.so into TensorFlow and revives its converter. `import tftrt` has done so; a further call does nothing.
+
+    Raises:
+      ImportError: the library is not there, or does not fit the TensorFlow that is installed. The message says what to do.
+    """
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            library = _library.open_library()
+            # Imported late: it imports TensorFlow's converter, which must not happen before the library has been checked.
+            from tftrt import _frontend
+
+            _frontend.revive(library)
+            _loaded = library
+
+
+def _library_in_use() -> _library.Library:
+    load()
+    assert _loaded is not None
+    return _loaded
+
+
+def stats() -> dict:
+    """What the engines of this process have done so far.
+
+    Returns {"totals": {counter: int}, "resources": [{"name", "device", "engines", ...}]}: `totals` sums over every
+    TRTEngineOp (among others engine calls, native fallbacks, builds, evictions), `resources` has one entry per engine cache.
+    """
+    return _library_in_use().request("stats")
+
+
+def versions() -> dict:
+    """The versions in play, as they truly are.
+
+    Returns {"tftrt", "library" (its path), "tensorflow", "built_for_tensorflow", "backends": {name: {"available",
+    "version", "library", "error"}}}. The stock converter is told another thing where no TensorRT is loaded: see
+    `tftrt._frontend.API_LEVEL`.
+    """
+    import tensorflow as tf
+
+    library = _library_in_use()
+    answer = library.request("version")
+    return {
+        "tftrt": answer["version"],
+        "library": str(library.path),
+        "tensorflow": tf.__version__,
+        "built_for_tensorflow": answer["built_for_tensorflow"],
+        "backends": answer["backends"],
+    }
+
+
+def backend() -> str | None:
+    """The backend that builds engines on this machine: "tensorrt", "onnxruntime", or None where there is neither.
+
+    TensorRT runs on a GPU; the ONNX Runtime backend is what a machine without one uses.
+    """
+    import tensorflow as tf
+
+    available = {name for name, state in versions()["backends"].items() if state["available"]}
+    if "tensorrt" in available and tf.config.list_physical_devices("GPU"):
+        return "tensorrt"
+    return "onnxruntime" if "onnxruntime" in available else None

@@ -1,0 +1,128 @@
+"""Finds libtftrt.so, checks that it fits the TensorFlow in this process, loads it, and speaks its C functions."""
+
+import ctypes
+import importlib.util
+import json
+import mmap
+import os
+import pathlib
+import re
+import types
+
+VERSION = "0.1.0"
+
+FILE_NAME = "libtftrt.so"
+# The library carries this text, so that its TensorFlow version can be read without loading it: loaded into another
+# version it might already fail on a missing symbol, with a message that helps nobody.
+_MARKER = re.compile(rb"TFTRT_BUILT_FOR_TENSORFLOW=([0-9][0-9A-Za-z.+-]*);")
+
+
+class Library:
+    """The loaded library: `path`, `ops` (Python wrappers of its TensorFlow ops) and `request`."""
+
+    def __init__(self, path: pathlib.Path, ops: types.ModuleType):
+        self.path = path
+        self.ops = ops
+        self._c = ctypes.CDLL(str(path))
+        self._c.tftrt_load_error.restype = ctypes.c_char_p
+        self._c.tftrt_load_error.argtypes = []
+        self._c.tftrt_request.argtypes = [ctypes.c_char_p]
+        # Not c_char_p: ctypes would turn that into bytes and lose the pointer, which has to be given back.
+        self._c.tftrt_request.restype = ctypes.c_void_p
+        self._c.tftrt_free.argtypes = [ctypes.c_void_p]
+        self._c.tftrt_free.restype = None
+
+    def load_error(self) -> str | None:
+        """Why the library registered no ops, or None when it did."""
+        message = self._c.tftrt_load_error()
+        return None if message is None else message.decode("utf-8", "replace")
+
+    def request(self, command: str, **arguments) -> dict:
+        """Sends one request and returns its answer. Raises RuntimeError with the library's own words where it fails."""
+        text = json.dumps({"command": command, **arguments}).encode("utf-8")
+        pointer = self._c.tftrt_request(text)
+        if not pointer:
+            raise RuntimeError(f"{self.path} gave no answer to the request {command!r}")
+        try:
+            answer = json.loads(ctypes.string_at(pointer).decode("utf-8"))
+        finally:
+            self._c.tftrt_free(pointer)
+        if "error" in answer:
+            raise RuntimeError(f"the request {command!r} to {self.path} failed: {answer['error']}")
+        return answer
+
+
+def candidates() -> list[pathlib.Path]:
+    """Where the library is looked for, in this order. TFTRT_LIBRARY, once set, is the only place."""
+    given = os.environ.get("TFTRT_LIBRARY")
+    if given:
+        return [pathlib.Path(given)]
+    package = pathlib.Path(__file__).resolve().parent
+    # The second one serves the editable install, where this package lies in python/tftrt of the repository.
+    return [package / FILE_NAME, package.parent.parent / "target" / "release" / FILE_NAME]
+
+
+def find_library() -> pathlib.Path:
+    """The first of `candidates` that exists. Raises ImportError that names them all."""
+    places = candidates()
+    for place in places:
+        if place.is_file():
+            return place.resolve()
+    looked = " or ".join(str(place) for place in places)
+    if os.environ.get("TFTRT_LIBRARY"):
+        raise ImportError(f"TFTRT_LIBRARY names {looked}, which is not a file")
+    raise ImportError(f"{FILE_NAME} is not at {looked}: run `cargo build --release` in the repository, or set TFTRT_LIBRARY")
+
+
+def built_for(path: pathlib.Path) -> str:
+    """The TensorFlow version that the library at `path` was built for, read from the file. Raises ImportError."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = _MARKER.search(content)
+            version = None if found is None else found.group(1).decode("ascii")
+    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped.
+        raise ImportError(f"{path} cannot be read: {error}") from None
+    if version is None:
+        raise ImportError(f"{path} is not a tftrt library: it does not say which TensorFlow it was built for")
+    return version
+
+
+def _find_onnxruntime() -> None:
+    """Sets ORT_DYLIB_PATH to the library in the installed `onnxruntime` package, where the variable is not set.
+
+    The package is only looked up: importing it would load its own copy of the library and slow this import down.
+    """
+    if "ORT_DYLIB_PATH" in os.environ:
+        return
+    try:
+        spec = importlib.util.find_spec("onnxruntime")
+    except (ImportError, ValueError):
+        return
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        found = sorted(pathlib.Path(folder, "capi").glob("libonnxruntime.so*"))
+        if found:
+            os.environ["ORT_DYLIB_PATH"] = str(found[-1])
+            return
+
+
+def open_library() -> Library:
+    """Loads the library into TensorFlow. Raises ImportError, in one sentence, for every way in which that can fail."""
+    path = find_library()
+    wanted = built_for(path)
+    import tensorflow as tf
+
+    if tf.__version__ != wanted:
+        raise ImportError(
+            f"{path} was built for TensorFlow {wanted}, but TensorFlow {tf.__version__} is installed: "
+            f"install tensorflow=={wanted}, or build the library again with TFTRT_PYTHON set to this Python"
+        )
+    _find_onnxruntime()
+    try:
+        ops = tf.load_op_library(str(path))
+        library = Library(path, ops)
+        error = library.load_error()
+    except (tf.errors.OpError, OSError, AttributeError) as cause:
+        raise ImportError(f"{path} cannot be loaded: {cause}") from cause
+    if error is not None:
+        raise ImportError(f"{path} registered nothing: {error}")
+    return library
