@@ -1,7 +1,7 @@
 //! Engines: what builds them, what runs them, and the container they are kept in.
 
-pub mod onnxruntime;
 pub mod asset;
+pub mod onnxruntime;
 pub mod plan;
 pub mod tensorrt;
 

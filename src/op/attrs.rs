@@ -40,8 +40,12 @@ pub struct Attrs {
 impl Attrs {
     /// Reads a serialized `NodeDef`. An error names the node, the attribute and what it takes.
     pub fn parse(node_def: Bytes) -> Result<Attrs, Status> {
-        let def = tf::NodeDef::decode(node_def).map_err(|e| Status::new(Code::InvalidArgument, format!("TRTEngineOp: unreadable NodeDef: {e}")))?;
-        let read = Reader { node: &def.name, attrs: &def.attr };
+        let def = tf::NodeDef::decode(node_def)
+            .map_err(|e| Status::new(Code::InvalidArgument, format!("TRTEngineOp: unreadable NodeDef: {e}")))?;
+        let read = Reader {
+            node: &def.name,
+            attrs: &def.attr,
+        };
         let segment = match read.value("segment_func") {
             Some(Value::Func(func)) if !func.name.is_empty() => Some(func),
             _ => None,
@@ -51,7 +55,10 @@ impl Attrs {
         // A static engine has its shapes already: nothing is recorded for it.
         let profile_generation = read.bool("_profile_generation_mode", false)? && !static_engine;
         if implicit_batch && profile_generation {
-            return Err(read.invalid("_profile_generation_mode", "is for explicit batch only, and _use_implicit_batch is true"));
+            return Err(read.invalid(
+                "_profile_generation_mode",
+                "is for explicit batch only, and _use_implicit_batch is true",
+            ));
         }
         let input_shapes = match read.value("input_shapes") {
             Some(Value::List(list)) => list.shape.iter().map(PartialShape::from_proto).collect(),
@@ -59,7 +66,12 @@ impl Attrs {
         };
         let strategy = match implicit_batch {
             true => None,
-            false if input_shapes.is_empty() => return Err(read.invalid("input_shapes", "has to list the shape of every input with explicit batch, and is empty")),
+            false if input_shapes.is_empty() => {
+                return Err(read.invalid(
+                    "input_shapes",
+                    "has to list the shape of every input with explicit batch, and is empty",
+                ));
+            }
             false => Some(Strategy::parse(&read.text("profile_strategy")?).map_err(|e| read.invalid("profile_strategy", &e.to_string()))?),
         };
         let input_types: Vec<DType> = match read.value("InT") {
@@ -67,7 +79,10 @@ impl Attrs {
             _ => Vec::new(),
         };
         if !input_shapes.is_empty() && input_shapes.len() != input_types.len() {
-            return Err(read.invalid("input_shapes", &format!("lists {} shapes for {} inputs", input_shapes.len(), input_types.len())));
+            return Err(read.invalid(
+                "input_shapes",
+                &format!("lists {} shapes for {} inputs", input_shapes.len(), input_types.len()),
+            ));
         }
         let precision = match read.text("precision_mode")?.to_ascii_uppercase().as_str() {
             "FP32" => Precision::Fp32,
@@ -119,7 +134,10 @@ impl<'a> Reader<'a> {
     }
 
     fn invalid(&self, name: &str, what: &str) -> Status {
-        Status::new(Code::InvalidArgument, format!("TRTEngineOp '{}': attribute {name} {what}", self.node))
+        Status::new(
+            Code::InvalidArgument,
+            format!("TRTEngineOp '{}': attribute {name} {what}", self.node),
+        )
     }
 
     fn bool(&self, name: &str, default: bool) -> Result<bool, Status> {
@@ -156,8 +174,19 @@ mod tests {
     use super::*;
 
     fn node(attrs: Vec<(&str, Value)>) -> Bytes {
-        let attr = attrs.into_iter().map(|(k, v)| (k.to_string(), tf::AttrValue { value: Some(v) })).collect();
-        Bytes::from(tf::NodeDef { name: "scope/TRTEngineOp_000_000".into(), op: "TRTEngineOp".into(), attr, ..Default::default() }.encode_to_vec())
+        let attr = attrs
+            .into_iter()
+            .map(|(k, v)| (k.to_string(), tf::AttrValue { value: Some(v) }))
+            .collect();
+        Bytes::from(
+            tf::NodeDef {
+                name: "scope/TRTEngineOp_000_000".into(),
+                op: "TRTEngineOp".into(),
+                attr,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        )
     }
 
     fn text(s: &str) -> Value {
@@ -184,9 +213,26 @@ mod tests {
         assert!(refused(vec![("precision_mode", text("FP8"))]).contains("'scope/TRTEngineOp_000_000': attribute precision_mode is 'FP8'"));
         let explicit = ("_use_implicit_batch", Value::B(false));
         assert!(refused(vec![fp32.clone(), explicit.clone()]).contains("input_shapes"));
-        let shapes = Value::List(tf::attr_value::ListValue { shape: vec![PartialShape::from_dims(&[-1, 3]).to_proto()], ..Default::default() });
-        let types = ("InT", Value::List(tf::attr_value::ListValue { r#type: vec![1], ..Default::default() }));
-        assert!(refused(vec![fp32.clone(), explicit.clone(), types.clone(), ("input_shapes", shapes.clone())]).contains("profile_strategy"));
+        let shapes = Value::List(tf::attr_value::ListValue {
+            shape: vec![PartialShape::from_dims(&[-1, 3]).to_proto()],
+            ..Default::default()
+        });
+        let types = (
+            "InT",
+            Value::List(tf::attr_value::ListValue {
+                r#type: vec![1],
+                ..Default::default()
+            }),
+        );
+        assert!(
+            refused(vec![
+                fp32.clone(),
+                explicit.clone(),
+                types.clone(),
+                ("input_shapes", shapes.clone())
+            ])
+            .contains("profile_strategy")
+        );
         let mode = ("_profile_generation_mode", Value::B(true));
         assert!(refused(vec![fp32.clone(), mode.clone(), ("static_engine", Value::B(false))]).contains("_profile_generation_mode"));
         let named = ("profile_strategy", text("range"));

@@ -24,7 +24,11 @@ pub struct EngineOp {
 impl EngineOp {
     /// From a serialized `NodeDef`; `gpu` tells the device of the kernel.
     pub fn new(node_def: Bytes, gpu: bool) -> Result<EngineOp, Status> {
-        Ok(EngineOp { attrs: Attrs::parse(node_def)?, gpu, native: Mutex::default() })
+        Ok(EngineOp {
+            attrs: Attrs::parse(node_def)?,
+            gpu,
+            native: Mutex::default(),
+        })
     }
 
     /// Runs one call: on an engine, else natively, else it fails with the reason of both.
@@ -43,7 +47,8 @@ impl EngineOp {
     }
 
     fn run_engine(&self, call: &Call, resource: &Resource) -> Result<(), Fallback> {
-        self.check_inputs(call.shapes()).map_err(|why| Fallback::new(Kind::InputMismatch, why))?;
+        self.check_inputs(call.shapes())
+            .map_err(|why| Fallback::new(Kind::InputMismatch, why))?;
         if self.attrs.profile_generation {
             return Err(self.record(call, resource));
         }
@@ -56,11 +61,17 @@ impl EngineOp {
         self.adopt_loaded(call, resource, backend, cache)?;
         let hit = self.engine(call, resource, backend, cache)?;
         let mut io = call.bindings(self.gpu);
-        hit.engine.run(hit.profile, &mut io).map_err(|e| Fallback::new(Kind::EngineFailed, e.to_string()))
+        hit.engine
+            .run(hit.profile, &mut io)
+            .map_err(|e| Fallback::new(Kind::EngineFailed, e.to_string()))
     }
 
     fn mode(&self) -> Mode {
-        if self.attrs.implicit_batch { Mode::ImplicitBatch } else { Mode::ExplicitBatch }
+        if self.attrs.implicit_batch {
+            Mode::ImplicitBatch
+        } else {
+            Mode::ExplicitBatch
+        }
     }
 
     /// Holds the inputs against the node's input_shapes (contract 2.2).
@@ -78,10 +89,16 @@ impl EngineOp {
             let mut batch = None;
             for (i, shape) in actual.iter().enumerate() {
                 match shape.first() {
-                    None => return Err(format!("input {i} is a scalar; in implicit batch mode every input has a batch dimension")),
+                    None => {
+                        return Err(format!(
+                            "input {i} is a scalar; in implicit batch mode every input has a batch dimension"
+                        ));
+                    }
                     Some(0) => return Err(format!("input {i} has batch size 0; in implicit batch mode it is at least 1")),
                     Some(size) if *batch.get_or_insert(*size) != *size => {
-                        return Err(format!("input {i} has batch size {size}, the inputs before it {batch:?}; in implicit batch mode all agree"));
+                        return Err(format!(
+                            "input {i} has batch size {size}, the inputs before it {batch:?}; in implicit batch mode all agree"
+                        ));
                     }
                     Some(_) => {}
                 }
@@ -106,12 +123,22 @@ impl EngineOp {
         }
     }
 
-    fn engine(&self, call: &Call, resource: &Resource, backend: &dyn Backend, cache: &EngineCache<dyn Engine>) -> Result<Hit<dyn Engine>, Fallback> {
+    fn engine(
+        &self,
+        call: &Call,
+        resource: &Resource,
+        backend: &dyn Backend,
+        cache: &EngineCache<dyn Engine>,
+    ) -> Result<Hit<dyn Engine>, Fallback> {
         let lookup = Lookup::shapes(call.shapes());
         let key = self.key(call);
         if !self.attrs.allow_build_at_runtime {
             return match cache.lookup(&lookup) {
-                Found::Ready { engine, profile } => Ok(Hit { engine, profile, built: false }),
+                Found::Ready { engine, profile } => Ok(Hit {
+                    engine,
+                    profile,
+                    built: false,
+                }),
                 Found::Failed(why) => Err(self.no_engine(call, &why)),
                 Found::Missing => {
                     let why = "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)";
@@ -120,7 +147,9 @@ impl EngineOp {
                 }
             };
         }
-        cache.get_or_build_as(&key, &lookup, || self.build(call, resource, backend, &key)).map_err(|why| self.no_engine(call, &why))
+        cache
+            .get_or_build_as(&key, &lookup, || self.build(call, resource, backend, &key))
+            .map_err(|why| self.no_engine(call, &why))
     }
 
     fn no_engine(&self, call: &Call, why: &str) -> Fallback {
@@ -135,7 +164,13 @@ impl EngineOp {
         resource.identity.get_or_init(|| self.identity(&segment));
         self.say_precision(resource, backend);
         let profiles = self.profiles(call, resource, key);
-        tracing::info!("{}: building an engine with {} ({} profile(s), input shapes {:?})", self.attrs.node, backend.name(), profiles.len(), call.shapes());
+        tracing::info!(
+            "{}: building an engine with {} ({} profile(s), input shapes {:?})",
+            self.attrs.node,
+            backend.name(),
+            profiles.len(),
+            call.shapes()
+        );
         let model = segment.convert(&self.attrs, call.shapes())?;
         let request = BuildRequest {
             node: &self.attrs.node,
@@ -166,8 +201,18 @@ impl EngineOp {
     fn profiles(&self, call: &Call, resource: &Resource, key: &Key) -> Vec<Profile> {
         let Some(strategy) = self.attrs.strategy else {
             // Implicit batch: what an engine for this key serves, any batch up to its own.
-            let shapes = key.iter().map(|shape| Bounds { min: with_first(shape, 1), opt: shape.clone(), max: shape.clone() }).collect::<Vec<_>>();
-            return vec![Profile { values: vec![None; shapes.len()], shapes }];
+            let shapes = key
+                .iter()
+                .map(|shape| Bounds {
+                    min: with_first(shape, 1),
+                    opt: shape.clone(),
+                    max: shape.clone(),
+                })
+                .collect::<Vec<_>>();
+            return vec![Profile {
+                values: vec![None; shapes.len()],
+                shapes,
+            }];
         };
         let recorder = resource.recorder.lock();
         match recorder.is_empty() {
@@ -184,20 +229,41 @@ impl EngineOp {
     fn identity(&self, segment: &Segment) -> Identity {
         // Everything beside the segment that changes an engine.
         let settings = format!("precision={:?} implicit_batch={}", self.attrs.precision, self.attrs.implicit_batch);
-        Identity { segment: segment.fingerprint(), settings: Sha256::digest(settings.as_bytes()).into() }
+        Identity {
+            segment: segment.fingerprint(),
+            settings: Sha256::digest(settings.as_bytes()).into(),
+        }
     }
 
     /// Puts the engines of an asset file, and a static engine's plan, into the cache, once they are known to be this
     /// node's.
-    fn adopt_loaded(&self, call: &Call, resource: &Resource, backend: &dyn Backend, cache: &EngineCache<dyn Engine>) -> Result<(), Fallback> {
+    fn adopt_loaded(
+        &self,
+        call: &Call,
+        resource: &Resource,
+        backend: &dyn Backend,
+        cache: &EngineCache<dyn Engine>,
+    ) -> Result<(), Fallback> {
         let mut loaded = resource.take_loaded();
         if self.attrs.static_engine && !self.attrs.plan.is_empty() && resource.fallbacks.first("the static engine's plan was opened") {
             match resource.open(backend, self.attrs.plan.clone()) {
                 Ok((plan, engine)) => {
-                    let key = plan.profiles.first().map(|p| p.shapes.iter().map(|b| b.max.clone()).collect()).unwrap_or_default();
-                    loaded.push(Loaded { key, profiles: plan.profiles, segment_hash: plan.segment_hash, settings_hash: plan.settings_hash, engine });
+                    let key = plan
+                        .profiles
+                        .first()
+                        .map(|p| p.shapes.iter().map(|b| b.max.clone()).collect())
+                        .unwrap_or_default();
+                    loaded.push(Loaded {
+                        key,
+                        profiles: plan.profiles,
+                        segment_hash: plan.segment_hash,
+                        settings_hash: plan.settings_hash,
+                        engine,
+                    });
                 }
-                Err(why) => resource.reject(&format!("serialized_segment: {why}; the engine is built anew where that is allowed")),
+                Err(why) => resource.reject(&format!(
+                    "serialized_segment: {why}; the engine is built anew where that is allowed"
+                )),
             }
         }
         if loaded.is_empty() {
@@ -213,8 +279,12 @@ impl EngineOp {
         };
         for one in loaded {
             match identity {
-                Some(mine) if mine.segment != one.segment_hash => resource.reject("a plan of its asset file was made from another segment; it is built anew when it is needed"),
-                Some(mine) if mine.settings != one.settings_hash => resource.reject("a plan of its asset file was made with other settings; it is built anew when it is needed"),
+                Some(mine) if mine.segment != one.segment_hash => {
+                    resource.reject("a plan of its asset file was made from another segment; it is built anew when it is needed")
+                }
+                Some(mine) if mine.settings != one.settings_hash => {
+                    resource.reject("a plan of its asset file was made with other settings; it is built anew when it is needed")
+                }
                 _ => {
                     let key = if self.attrs.implicit_batch { one.key } else { Vec::new() };
                     cache.insert_loaded(key, one.profiles, one.engine);
@@ -228,19 +298,37 @@ impl EngineOp {
         let say = resource.fallbacks.count(fallback);
         let node = &self.attrs.node;
         if !fallback.kind.by_design() && !Settings::current().allow_engine_native_segment_execution {
-            return call.fail(&Status::new(Code::Aborted, format!("User disallowed engine native segment execution. TRTEngineOp '{node}': {fallback}")));
+            return call.fail(&Status::new(
+                Code::Aborted,
+                format!("User disallowed engine native segment execution. TRTEngineOp '{node}': {fallback}"),
+            ));
         }
         let Some(function) = &self.attrs.segment else {
-            return call.fail(&Status::new(Code::Aborted, format!("TRTEngineOp '{node}' has no native segment to fall back to: {fallback}")));
+            return call.fail(&Status::new(
+                Code::Aborted,
+                format!("TRTEngineOp '{node}' has no native segment to fall back to: {fallback}"),
+            ));
         };
         if say && fallback.kind != Kind::ProfileGeneration {
             tracing::warn!("{node} on {}: the native segment runs: {fallback} (said once)", call.device());
         }
         match self.native_handle(&call, function) {
-            Ok(handle) => call.run_native(handle, &format!("TRTEngineOp '{node}': the native segment '{}' failed, after: {fallback}: ", self.attrs.segment_name)),
+            Ok(handle) => call.run_native(
+                handle,
+                &format!(
+                    "TRTEngineOp '{node}': the native segment '{}' failed, after: {fallback}: ",
+                    self.attrs.segment_name
+                ),
+            ),
             Err(status) => {
-                let message = format!("TRTEngineOp '{node}': the native segment '{}' cannot be made ready: {status}, after: {fallback}", self.attrs.segment_name);
-                call.fail(&Status { code: status.code, message });
+                let message = format!(
+                    "TRTEngineOp '{node}': the native segment '{}' cannot be made ready: {status}, after: {fallback}",
+                    self.attrs.segment_name
+                );
+                call.fail(&Status {
+                    code: status.code,
+                    message,
+                });
             }
         }
     }
@@ -273,7 +361,10 @@ fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
 /// failure is said and changes nothing else.
 fn export(folder: &std::path::Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
     let dims: String = profiles.iter().map(|p| format!("{:?}\n", p.shapes)).collect();
-    for (file, bytes) in [(folder.join(name), engine.payload()), (folder.join(format!("dims-{name}")), Bytes::from(dims))] {
+    for (file, bytes) in [
+        (folder.join(name), engine.payload()),
+        (folder.join(format!("dims-{name}")), Bytes::from(dims)),
+    ] {
         if let Err(e) = crate::engine::asset::replace(&file, |out| std::io::Write::write_all(out, &bytes)) {
             tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");
         }

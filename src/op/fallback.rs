@@ -23,7 +23,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [Kind::ProfileGeneration, Kind::Calibration, Kind::InputMismatch, Kind::NoBackend, Kind::NoEngine, Kind::EngineFailed];
+    pub const ALL: [Kind; 6] = [
+        Kind::ProfileGeneration,
+        Kind::Calibration,
+        Kind::InputMismatch,
+        Kind::NoBackend,
+        Kind::NoEngine,
+        Kind::EngineFailed,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -78,7 +78,12 @@ impl Resource {
 
     pub fn describe(&self) -> String {
         match self.cache.get() {
-            Some(cache) => format!("engine resource '{}': {} of at most {} engines", self.name, cache.len(), cache.capacity()),
+            Some(cache) => format!(
+                "engine resource '{}': {} of at most {} engines",
+                self.name,
+                cache.len(),
+                cache.capacity()
+            ),
             None => format!("engine resource '{}': no engine yet", self.name),
         }
     }
@@ -87,15 +92,29 @@ impl Resource {
     /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
     pub fn initialize(&self, file: &Path, capacity: i64, gpu: bool) -> Result<(), Status> {
         if self.cache.get().is_some_and(|c| !c.is_empty()) || !self.loaded.lock().is_empty() {
-            return Err(Status::new(Code::FailedPrecondition, format!("InitializeTRTResource: engine '{}' has engines already; '{}' was not read", self.name, file.display())));
+            return Err(Status::new(
+                Code::FailedPrecondition,
+                format!(
+                    "InitializeTRTResource: engine '{}' has engines already; '{}' was not read",
+                    self.name,
+                    file.display()
+                ),
+            ));
         }
         if capacity != self.capacity {
-            tracing::warn!("engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late", self.name, self.capacity);
+            tracing::warn!(
+                "engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
+                self.name,
+                self.capacity
+            );
         }
         let instances = match asset::read_assets(file) {
             Ok(instances) => instances,
             Err(AssetError::Io { source, .. }) if !file.is_file() => {
-                return Err(Status::from_io(&source, format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display())));
+                return Err(Status::from_io(
+                    &source,
+                    format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display()),
+                ));
             }
             Err(e) => {
                 self.reject(&format!("{e}; its engines are built anew when they are needed"));
@@ -116,7 +135,10 @@ impl Resource {
         for (i, instance) in instances.into_iter().enumerate() {
             match self.load(backend, instance) {
                 Ok(one) => loaded.push(one),
-                Err(why) => self.reject(&format!("{}, engine {i}: {why}; it is built anew when it is needed", file.display())),
+                Err(why) => self.reject(&format!(
+                    "{}, engine {i}: {why}; it is built anew when it is needed",
+                    file.display()
+                )),
             }
         }
         *self.loaded.lock() = loaded;
@@ -125,7 +147,13 @@ impl Resource {
 
     fn load(&self, backend: &dyn Backend, instance: EngineInstance) -> Result<Loaded, String> {
         let (plan, engine) = self.open(backend, instance.plan)?;
-        Ok(Loaded { key: instance.input_shapes, profiles: plan.profiles, segment_hash: plan.segment_hash, settings_hash: plan.settings_hash, engine })
+        Ok(Loaded {
+            key: instance.input_shapes,
+            profiles: plan.profiles,
+            segment_hash: plan.segment_hash,
+            settings_hash: plan.settings_hash,
+            engine,
+        })
     }
 
     /// Opens a plan container and loads its engine, after checking that this backend made it.
@@ -135,7 +163,8 @@ impl Resource {
             other => other.to_string(),
         })?;
         let version = backend.version().map_err(|e| e.to_string())?;
-        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash).map_err(|e| e.to_string())?;
+        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash)
+            .map_err(|e| e.to_string())?;
         let engine = backend.load(&self.name, plan.payload.clone()).map_err(|e| e.to_string())?;
         Ok((plan, engine))
     }
@@ -154,7 +183,9 @@ impl Resource {
                 let backend = entry.engine.backend();
                 let plan = Plan {
                     backend: backend.name().to_string(),
-                    backend_version: backend.version().map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?,
+                    backend_version: backend
+                        .version()
+                        .map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?,
                     compute_capability: None,
                     segment_hash: identity.segment,
                     settings_hash: identity.settings,
@@ -166,7 +197,10 @@ impl Resource {
                     Some(profile) if entry.key.is_empty() => profile.shapes.iter().map(|b| b.max.clone()).collect(),
                     _ => entry.key.clone(),
                 };
-                instances.push(EngineInstance { input_shapes, plan: plan.encode() });
+                instances.push(EngineInstance {
+                    input_shapes,
+                    plan: plan.encode(),
+                });
             }
         }
         asset::write_assets(file, &instances).map_err(|e| match &e {
@@ -180,7 +214,10 @@ impl Resource {
     pub fn calibration_table(&self) -> Result<Vec<u8>, Status> {
         Err(Status::new(
             Code::NotFound,
-            format!("engine '{}' has no calibration table: this version of tftrt does not calibrate; its INT8 node runs the native segment in TensorFlow's own precision", self.name),
+            format!(
+                "engine '{}' has no calibration table: this version of tftrt does not calibrate; its INT8 node runs the native segment in TensorFlow's own precision",
+                self.name
+            ),
         ))
     }
 

@@ -64,22 +64,41 @@ impl Segment {
     pub fn convert(mut self, attrs: &Attrs, actual: &[Vec<i64>]) -> Result<Model, String> {
         let shapes = argument_shapes(attrs, actual);
         for node in self.graph.node.iter_mut().filter(|n| n.op == "_Arg") {
-            let index = int_attr(node, "index").and_then(|i| usize::try_from(i).ok()).ok_or_else(|| format!("argument '{}' has no index", node.name))?;
-            let shape = shapes.get(index).ok_or_else(|| format!("argument '{}' has index {index}, the node has {} inputs", node.name, shapes.len()))?;
-            let list = ListValue { shape: vec![shape.to_proto()], ..Default::default() };
-            node.attr.insert("_output_shapes".into(), tf::AttrValue { value: Some(Value::List(list)) });
+            let index = int_attr(node, "index")
+                .and_then(|i| usize::try_from(i).ok())
+                .ok_or_else(|| format!("argument '{}' has no index", node.name))?;
+            let shape = shapes
+                .get(index)
+                .ok_or_else(|| format!("argument '{}' has index {index}, the node has {} inputs", node.name, shapes.len()))?;
+            let list = ListValue {
+                shape: vec![shape.to_proto()],
+                ..Default::default()
+            };
+            node.attr.insert(
+                "_output_shapes".into(),
+                tf::AttrValue {
+                    value: Some(Value::List(list)),
+                },
+            );
         }
         let inferred = infer_shapes(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
         let mut graph = Graph::new(self.graph, inferred).map_err(|e| e.to_string())?;
         for node in graph.nodes.iter_mut().filter(|n| n.op() == "_Arg" && n.outputs.is_empty()) {
             let index = node.attr_i("index").unwrap_or(0) as usize;
             let dtype = node.attr_type("T").unwrap_or(DType::INVALID);
-            node.outputs = vec![crate::graph::TensorInfo { dtype, shape: shapes[index].clone() }];
+            node.outputs = vec![crate::graph::TensorInfo {
+                dtype,
+                shape: shapes[index].clone(),
+            }];
         }
         let model = convert::convert(&attrs.node, &graph).map_err(|e| e.to_string())?;
         for (i, binding) in model.inputs.iter().enumerate() {
             if attrs.input_types.get(i) != Some(&binding.dtype) {
-                return Err(format!("input {i} of the segment is {}, the node says {:?}", binding.dtype, attrs.input_types.get(i)));
+                return Err(format!(
+                    "input {i} of the segment is {}, the node says {:?}",
+                    binding.dtype,
+                    attrs.input_types.get(i)
+                ));
             }
         }
         Ok(model)

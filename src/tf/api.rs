@@ -11,7 +11,8 @@ use std::sync::LazyLock;
 /// Null where the library registered itself, else the reason why not. The text lives as long as the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn tftrt_load_error() -> *const c_char {
-    static TEXT: LazyLock<Option<CString>> = LazyLock::new(|| init::load_error().map(|why| CString::new(why.replace('\0', " ")).unwrap_or_default()));
+    static TEXT: LazyLock<Option<CString>> =
+        LazyLock::new(|| init::load_error().map(|why| CString::new(why.replace('\0', " ")).unwrap_or_default()));
     TEXT.as_ref().map_or(std::ptr::null(), |text| text.as_ptr())
 }
 

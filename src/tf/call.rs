@@ -17,7 +17,9 @@ pub struct Call {
 
 impl Call {
     pub fn new(raw: UniquePtr<ffi::Call>) -> Self {
-        let shapes = (0..raw.input_count()).map(|i| (0..raw.input_rank(i)).map(|d| raw.input_dim(i, d)).collect()).collect();
+        let shapes = (0..raw.input_count())
+            .map(|i| (0..raw.input_rank(i)).map(|d| raw.input_dim(i, d)).collect())
+            .collect();
         Call { raw, shapes }
     }
 
@@ -62,11 +64,23 @@ impl Call {
         let inputs = (0..self.raw.input_count())
             .map(|i| {
                 let (address, bytes) = (self.raw.input_address(i), self.raw.input_bytes(i));
-                let memory = if on_device { Memory::Device(address as u64) } else { Memory::Host(host(address, bytes)) };
-                TensorView { dtype: DType::from_proto(self.raw.input_dtype(i)), dims: &self.shapes[i], memory }
+                let memory = if on_device {
+                    Memory::Device(address as u64)
+                } else {
+                    Memory::Host(host(address, bytes))
+                };
+                TensorView {
+                    dtype: DType::from_proto(self.raw.input_dtype(i)),
+                    dims: &self.shapes[i],
+                    memory,
+                }
             })
             .collect();
-        CallBindings { call: self, inputs, on_device }
+        CallBindings {
+            call: self,
+            inputs,
+            on_device,
+        }
     }
 
     /// Ends the call with the outputs that were bound.
@@ -110,7 +124,11 @@ impl Bindings for CallBindings<'_> {
     fn bind(&mut self, shapes: &[Vec<i64>]) -> Result<Bound<'_>, EngineError> {
         let raw = &self.call.raw;
         if shapes.len() != raw.output_count() {
-            return Err(EngineError::Run(format!("the plan gives {} outputs, the node has {}", shapes.len(), raw.output_count())));
+            return Err(EngineError::Run(format!(
+                "the plan gives {} outputs, the node has {}",
+                shapes.len(),
+                raw.output_count()
+            )));
         }
         let mut outputs = Vec::with_capacity(shapes.len());
         for (i, shape) in shapes.iter().enumerate() {
@@ -126,6 +144,9 @@ impl Bindings for CallBindings<'_> {
                 (false, bytes) => MemoryMut::Host(unsafe { std::slice::from_raw_parts_mut(given.value as *mut u8, bytes) }),
             });
         }
-        Ok(Bound { inputs: &self.inputs, outputs })
+        Ok(Bound {
+            inputs: &self.inputs,
+            outputs,
+        })
     }
 }

@@ -16,8 +16,15 @@ use std::sync::Arc;
 /// Runs `f`; a panic becomes an internal error that names `what`.
 fn guard<T>(what: &str, f: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(Status::new(Code::Internal, format!("tftrt: a defect in the library, please report it: {what} panicked: {text}")))
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Status::new(
+            Code::Internal,
+            format!("tftrt: a defect in the library, please report it: {what} panicked: {text}"),
+        ))
     })
 }
 
@@ -29,7 +36,9 @@ fn outcome<T>(result: &Result<T, Status>) -> Outcome {
 pub struct EngineKernel(Result<EngineOp, Status>);
 
 pub fn engine_kernel_new(node_def: &[u8], gpu: bool) -> Box<EngineKernel> {
-    Box::new(EngineKernel(guard("making TRTEngineOp", || EngineOp::new(Bytes::copy_from_slice(node_def), gpu))))
+    Box::new(EngineKernel(guard("making TRTEngineOp", || {
+        EngineOp::new(Bytes::copy_from_slice(node_def), gpu)
+    })))
 }
 
 pub fn engine_kernel_status(kernel: &EngineKernel) -> Outcome {
@@ -70,8 +79,14 @@ pub fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool)
 
 pub fn resource_calibration_table(state: &ResourceState) -> Blob {
     match guard("GetCalibrationDataOp", || state.0.calibration_table()) {
-        Ok(bytes) => Blob { outcome: Outcome::default(), bytes },
-        Err(status) => Blob { outcome: Outcome::from(&status), bytes: Vec::new() },
+        Ok(bytes) => Blob {
+            outcome: Outcome::default(),
+            bytes,
+        },
+        Err(status) => Blob {
+            outcome: Outcome::from(&status),
+            bytes: Vec::new(),
+        },
     }
 }
 
@@ -93,7 +108,8 @@ pub fn optimizer_status(state: &OptimizerState) -> Outcome {
 pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
     let run = guard("TensorRTOptimizer", || {
         let params = state.0.as_ref().map_err(Status::clone)?;
-        let unreadable = |e: prost::DecodeError| Status::new(Code::Internal, format!("TensorRTOptimizer: unreadable graph '{}': {e}", item.id));
+        let unreadable =
+            |e: prost::DecodeError| Status::new(Code::Internal, format!("TensorRTOptimizer: unreadable graph '{}': {e}", item.id));
         let graph = tf::GraphDef::decode(Bytes::from(item.graph)).map_err(unreadable)?;
         let attrs = match item.function_attrs.is_empty() {
             true => None,
@@ -108,11 +124,20 @@ pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
             function_attrs: attrs.as_ref(),
             default_device: item.device,
         };
-        optimizer::optimize(params, request, &tensorflow).map_err(|e| Status::new(Code::Internal, format!("TensorRTOptimizer: graph '{}': {e}", item.id)))
+        optimizer::optimize(params, request, &tensorflow)
+            .map_err(|e| Status::new(Code::Internal, format!("TensorRTOptimizer: graph '{}': {e}", item.id)))
     });
     match run {
-        Ok(graph) => Rewritten { outcome: Outcome::default(), changed: graph.is_some(), graph: graph.map(|g| g.encode_to_vec()).unwrap_or_default() },
-        Err(status) => Rewritten { outcome: Outcome::from(&status), changed: false, graph: Vec::new() },
+        Ok(graph) => Rewritten {
+            outcome: Outcome::default(),
+            changed: graph.is_some(),
+            graph: graph.map(|g| g.encode_to_vec()).unwrap_or_default(),
+        },
+        Err(status) => Rewritten {
+            outcome: Outcome::from(&status),
+            changed: false,
+            graph: Vec::new(),
+        },
     }
 }
 

@@ -13,9 +13,16 @@ use std::collections::HashMap;
 pub fn shapes(nodes: Vec<NodeOutputs>) -> HashMap<String, Vec<TensorInfo>> {
     let info = |o: ffi::OutputInfo| TensorInfo {
         dtype: DType::from_proto(o.dtype),
-        shape: if o.unknown_rank { PartialShape::unknown() } else { PartialShape::from_dims(&o.dims) },
+        shape: if o.unknown_rank {
+            PartialShape::unknown()
+        } else {
+            PartialShape::from_dims(&o.dims)
+        },
     };
-    nodes.into_iter().map(|n| (n.name, n.outputs.into_iter().map(info).collect())).collect()
+    nodes
+        .into_iter()
+        .map(|n| (n.name, n.outputs.into_iter().map(info).collect()))
+        .collect()
 }
 
 /// TensorFlow's shape inference over a serialized graph.
@@ -33,7 +40,9 @@ pub struct TensorflowHost {
 
 impl TensorflowHost {
     pub fn new(library: tf::FunctionDefLibrary) -> Self {
-        TensorflowHost { library: library.encode_to_vec() }
+        TensorflowHost {
+            library: library.encode_to_vec(),
+        }
     }
 }
 

@@ -26,7 +26,12 @@ fn built_for() -> &'static str {
     // Volatile: the compiler must not replace the bytes in the file by the constant that they were made from.
     let text = unsafe { std::ptr::read_volatile(&raw const MARKER) };
     static TEXT: OnceLock<String> = OnceLock::new();
-    TEXT.get_or_init(|| String::from_utf8_lossy(&text).trim_start_matches("TFTRT_BUILT_FOR_TENSORFLOW=").trim_end_matches(';').to_string())
+    TEXT.get_or_init(|| {
+        String::from_utf8_lossy(&text)
+            .trim_start_matches("TFTRT_BUILT_FOR_TENSORFLOW=")
+            .trim_end_matches(';')
+            .to_string()
+    })
 }
 
 static LOAD: OnceLock<Result<(), String>> = OnceLock::new();
@@ -61,7 +66,9 @@ fn register() -> Result<(), String> {
     for text in OP_DEFS {
         let problem = ffi::register_op(text);
         if !problem.is_empty() {
-            return Err(format!("{problem}; nothing more was registered, and the ops that were there stay in use"));
+            return Err(format!(
+                "{problem}; nothing more was registered, and the ops that were there stay in use"
+            ));
         }
     }
     match ffi::register_kernels() {
@@ -95,7 +102,12 @@ const RTLD_NOLOAD: c_int = 4;
 /// is touched first; `None` where it cannot be found (a program that links TensorFlow statically and hides it).
 fn running_version() -> Option<String> {
     // Where stock TensorFlow keeps the C API, then whatever the program itself exports.
-    for library in [Some(c"libtensorflow_cc.so.2"), Some(c"libtensorflow.so.2"), Some(c"libtensorflow_framework.so.2"), None] {
+    for library in [
+        Some(c"libtensorflow_cc.so.2"),
+        Some(c"libtensorflow.so.2"),
+        Some(c"libtensorflow_framework.so.2"),
+        None,
+    ] {
         // NOLOAD: only a library that is already there is asked; its handle is never closed, as it stays loaded anyway.
         let handle = unsafe { dlopen(library.map_or(std::ptr::null(), CStr::as_ptr), RTLD_LAZY | RTLD_NOLOAD) };
         if handle.is_null() {

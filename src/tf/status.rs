@@ -28,7 +28,10 @@ pub struct Status {
 
 impl Status {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Status { code: code as i32, message: message.into() }
+        Status {
+            code: code as i32,
+            message: message.into(),
+        }
     }
 
     pub fn from_io(error: &std::io::Error, message: impl Into<String>) -> Self {
@@ -53,13 +56,23 @@ impl std::error::Error for Status {}
 
 impl From<&Status> for Outcome {
     fn from(status: &Status) -> Outcome {
-        Outcome { code: status.code, message: status.message.clone() }
+        Outcome {
+            code: status.code,
+            message: status.message.clone(),
+        }
     }
 }
 
 impl Outcome {
     /// `Ok` for code 0.
     pub fn check(self) -> Result<(), Status> {
-        if self.code == 0 { Ok(()) } else { Err(Status { code: self.code, message: self.message }) }
+        if self.code == 0 {
+            Ok(())
+        } else {
+            Err(Status {
+                code: self.code,
+                message: self.message,
+            })
+        }
     }
 }

@@ -24,7 +24,11 @@ pub fn library() -> Result<Library, EngineError> {
     if let Some(library) = &*loaded {
         return Ok(library.clone());
     }
-    let library = load(Settings::current().ort_dylib_path.map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from))?;
+    let library = load(
+        Settings::current()
+            .ort_dylib_path
+            .map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from),
+    )?;
     *loaded = Some(library.clone());
     Ok(library)
 }
@@ -38,7 +42,18 @@ fn load(path: PathBuf) -> Result<Library, EngineError> {
     let version = super::sys::version(&path).map_err(unavailable)?;
     let builder = ort::init_from(&path).map_err(|e| unavailable(e.to_string()))?;
     // One pool for all engines of the process, and no spinning: TensorFlow's own threads want the cores between runs.
-    let pool = GlobalThreadPoolOptions::default().with_spin_control(false).map_err(|e| unavailable(e.to_string()))?;
-    let environment = builder.with_name("tftrt").with_telemetry(false).with_global_thread_pool(pool).build().map_err(|e| unavailable(e.to_string()))?;
-    Ok(Library { environment, version, path })
+    let pool = GlobalThreadPoolOptions::default()
+        .with_spin_control(false)
+        .map_err(|e| unavailable(e.to_string()))?;
+    let environment = builder
+        .with_name("tftrt")
+        .with_telemetry(false)
+        .with_global_thread_pool(pool)
+        .build()
+        .map_err(|e| unavailable(e.to_string()))?;
+    Ok(Library {
+        environment,
+        version,
+        path,
+    })
 }

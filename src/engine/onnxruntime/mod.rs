@@ -38,12 +38,16 @@ impl Backend for OnnxRuntime {
 
     fn build(&self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
-        OrtEngine::new(&library, request.model.onnx.clone()).map(|e| Arc::new(e) as Arc<dyn Engine>).map_err(EngineError::Build)
+        OrtEngine::new(&library, request.model.onnx.clone())
+            .map(|e| Arc::new(e) as Arc<dyn Engine>)
+            .map_err(EngineError::Build)
     }
 
     fn load(&self, _node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
-        OrtEngine::new(&library, payload).map(|e| Arc::new(e) as Arc<dyn Engine>).map_err(EngineError::Load)
+        OrtEngine::new(&library, payload)
+            .map(|e| Arc::new(e) as Arc<dyn Engine>)
+            .map_err(EngineError::Load)
     }
 }
 
@@ -66,9 +70,21 @@ impl OrtEngine {
         let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
         let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;
         let output_names = session.outputs().iter().map(|o| name(o.name())).collect::<Result<_, _>>()?;
-        let output_types = session.outputs().iter().map(|o| output_type(o.name(), o.dtype())).collect::<Result<_, _>>()?;
+        let output_types = session
+            .outputs()
+            .iter()
+            .map(|o| output_type(o.name(), o.dtype()))
+            .collect::<Result<_, _>>()?;
         let memory = sys::HostMemory::new()?;
-        Ok(OrtEngine { session, model, memory, input_names, output_names, output_types, shapes: Mutex::new(LruCache::new(REMEMBERED_SHAPES)) })
+        Ok(OrtEngine {
+            session,
+            model,
+            memory,
+            input_names,
+            output_names,
+            output_types,
+            shapes: Mutex::new(LruCache::new(REMEMBERED_SHAPES)),
+        })
     }
 
     /// Runs with outputs that ONNX Runtime allocates, copies them, and remembers their shapes.
@@ -109,7 +125,11 @@ impl Engine for OrtEngine {
 
     fn run(&self, _profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError> {
         if io.inputs().len() != self.input_names.len() {
-            return Err(EngineError::Run(format!("the plan takes {} inputs, the node has {}", self.input_names.len(), io.inputs().len())));
+            return Err(EngineError::Run(format!(
+                "the plan takes {} inputs, the node has {}",
+                self.input_names.len(),
+                io.inputs().len()
+            )));
         }
         let key: Vec<Vec<i64>> = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
         let known = self.shapes.lock().get(&key).cloned();
@@ -158,6 +178,10 @@ fn output_type(name: &str, value: &ort::value::ValueType) -> Result<DType, Strin
         T::Uint8 => DType::UINT8,
         T::Uint16 => DType::UINT16,
         T::Bool => DType::BOOL,
-        other => return Err(format!("output '{name}' has the element type {other:?}, which TensorFlow's engine op cannot give")),
+        other => {
+            return Err(format!(
+                "output '{name}' has the element type {other:?}, which TensorFlow's engine op cannot give"
+            ));
+        }
     })
 }

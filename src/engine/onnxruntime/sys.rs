@@ -57,7 +57,11 @@ impl HostMemory {
         let mut info = ptr::null_mut();
         // Writes one pointer, which `drop` releases.
         check(unsafe {
-            (ort::api().CreateCpuMemoryInfo)(sys::OrtAllocatorType::OrtDeviceAllocator, sys::OrtMemType::OrtMemTypeDefault, &mut info)
+            (ort::api().CreateCpuMemoryInfo)(
+                sys::OrtAllocatorType::OrtDeviceAllocator,
+                sys::OrtMemType::OrtMemTypeDefault,
+                &mut info,
+            )
         })?;
         Ok(HostMemory(info))
     }
@@ -89,7 +93,10 @@ impl<'a> Value<'a> {
 
     /// An output that ONNX Runtime allocates itself.
     pub fn unallocated() -> Self {
-        Value { raw: ptr::null_mut(), memory: std::marker::PhantomData }
+        Value {
+            raw: ptr::null_mut(),
+            memory: std::marker::PhantomData,
+        }
     }
 
     fn over(memory: &HostMemory, dtype: DType, dims: &[i64], data: *mut u8, len: usize) -> Result<Self, Message> {
@@ -100,7 +107,10 @@ impl<'a> Value<'a> {
         check(unsafe {
             (ort::api().CreateTensorWithDataAsOrtValue)(memory.0, data.cast::<c_void>(), len, dims.as_ptr(), dims.len(), element, &mut raw)
         })?;
-        Ok(Value { raw, memory: std::marker::PhantomData })
+        Ok(Value {
+            raw,
+            memory: std::marker::PhantomData,
+        })
     }
 
     /// The sizes of an allocated tensor.
@@ -140,7 +150,13 @@ impl Drop for Value<'_> {
 }
 
 /// Runs `session`. Unallocated outputs come back allocated.
-pub fn run(session: &Session, input_names: &[CString], inputs: &[Value<'_>], output_names: &[CString], outputs: &mut [Value<'_>]) -> Result<(), Message> {
+pub fn run(
+    session: &Session,
+    input_names: &[CString],
+    inputs: &[Value<'_>],
+    output_names: &[CString],
+    outputs: &mut [Value<'_>],
+) -> Result<(), Message> {
     let names_in: Vec<_> = input_names.iter().map(|n| n.as_ptr()).collect();
     let names_out: Vec<_> = output_names.iter().map(|n| n.as_ptr()).collect();
     let values_in: Vec<_> = inputs.iter().map(|v| v.raw.cast_const()).collect();
@@ -172,6 +188,8 @@ pub fn version(path: &Path) -> Result<String, Message> {
     // The symbol has this signature in every release; what it returns is static in the library.
     let base = unsafe { library.get::<unsafe extern "C" fn() -> *const sys::OrtApiBase>(b"OrtGetApiBase") }
         .map_err(|_| format!("{} is no ONNX Runtime: it has no OrtGetApiBase", path.display()))?;
-    let version = unsafe { CStr::from_ptr(((*base()).GetVersionString)()) }.to_string_lossy().into_owned();
+    let version = unsafe { CStr::from_ptr(((*base()).GetVersionString)()) }
+        .to_string_lossy()
+        .into_owned();
     Ok(version)
 }
