@@ -1,7 +1,7 @@
 //! Implicit batch mode: the one batch size that all nodes of an engine share.
 
 use crate::convert::Reason;
-use crate::graph::{Graph, NodeId, PartialShape};
+use crate::graph::{DType, Graph, NodeId, PartialShape, TensorInfo};
 
 /// The batch size of a node or of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,23 @@ const BROADCASTING: &[&str] = &[
     "Sub",
 ];
 
+/// Whether `node` computes with sizes: small integers in, small integers out. Such nodes have no batch of their own, and
+/// go into the engine of the tensor whose shape they work on. TF-TRT left them out and gave up what hung on them (every
+/// Keras Flatten); here an implicit-batch request is built as explicit batch, so there is no need to.
+fn is_size_arithmetic(graph: &Graph, node: NodeId) -> bool {
+    let small = |info: Option<&TensorInfo>| {
+        info.is_some_and(|i| matches!(i.dtype, DType::INT32 | DType::INT64) && i.shape.rank().is_some_and(|rank| rank <= 1))
+    };
+    let node = &graph.nodes[node];
+    !node.inputs.is_empty() && node.inputs.iter().all(|&port| small(graph.info(port))) && node.outputs.iter().all(|o| small(Some(o)))
+}
+
 /// The batch of `node`: the leading dimension of the operand that carries it. The reason where no operand of known
 /// rank >= 2 does.
 pub fn implicit_batch(graph: &Graph, node: NodeId) -> Result<Batch, Reason> {
+    if is_size_arithmetic(graph, node) {
+        return Ok(Batch::Any);
+    }
     let inputs = &graph.nodes[node].inputs;
     let carriers = match graph.nodes[node].op() {
         // The first inputs are sizes and filter; the third is the gradient, which has the batch.

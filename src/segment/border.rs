@@ -45,6 +45,10 @@ impl Borders<'_> {
             (Some(&Some(size)), Batch::Size(batch)) if size != batch => Some(format!(
                 "Implicit batch mode cannot take '{name}' of batch {size} as an input of an engine of batch {batch}."
             )),
+            // A size, say: whatever it is, it does not grow with the batch.
+            (Some(&Some(size)), Batch::Open | Batch::Any) => Some(format!(
+                "Implicit batch mode cannot take '{name}' as an engine's input: its leading dimension is {size}, not the batch."
+            )),
             _ => None,
         }
     }

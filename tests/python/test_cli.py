@@ -75,7 +75,7 @@ def test_run_takes_a_native_model_too(dense_model, capsys):
     _fails(capsys, 2, ["run", dense_model, "--input-shapes", "2x8", "--batch", "3"], "leave out --batch")
 
 
-def test_convert_without_building(dense_model, tmp_path, capsys):
+def test_convert_no_build(dense_model, tmp_path, capsys):
     folder = str(tmp_path / "out")
     assert main(["convert", dense_model, folder, "--no-build"]) == 0
     assert "building" not in capsys.readouterr().err
