@@ -218,7 +218,11 @@ impl<'a, 's> Context<'a, 's> {
         let info = self.view.out(i)?;
         let mut value = Value::new(info.dtype, self.view.out_dims(i)?.to_vec());
         // Only int32 has a wide form: an op that turned wide integers into another type gave that type itself.
-        let form = if form == Form::Wide && info.dtype != DType::INT32 { Form::Plain } else { form };
+        let form = if form == Form::Wide && info.dtype != DType::INT32 {
+            Form::Plain
+        } else {
+            form
+        };
         value.set_name(form, name);
         let port = Port {
             node: self.view.id,

@@ -86,10 +86,7 @@ pub fn constant_first(constant: &Constant) -> Constant {
     }
     let mut dims = vec![1; 4usize.saturating_sub(constant.dims.len())];
     dims.extend_from_slice(&constant.dims);
-    let padded = Constant {
-        dims,
-        ..constant.clone()
-    };
+    let padded = Constant { dims, ..constant.clone() };
     transpose(&padded, &TO_FIRST)
 }
 

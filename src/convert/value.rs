@@ -146,7 +146,11 @@ fn half_bits(value: f32) -> u16 {
     let step = 2f32.powi(exponent.max(-14) - 10);
     let steps = (a / step).round_ties_even() as u16;
     // Carrying into the next exponent comes out right by addition: the leading bit of a normal number is implicit.
-    sign | if exponent < -14 { steps } else { (((exponent + 14) as u16) << 10) + steps }
+    sign | if exponent < -14 {
+        steps
+    } else {
+        (((exponent + 14) as u16) << 10) + steps
+    }
 }
 
 #[cfg(test)]

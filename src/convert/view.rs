@@ -61,7 +61,9 @@ impl<'a> View<'a> {
 
     /// Whether input `i` is a constant, without reading it: a weight may be large.
     pub fn is_constant(self, i: usize) -> bool {
-        let Some(&(mut port)) = self.node().inputs.get(i) else { return false };
+        let Some(&(mut port)) = self.node().inputs.get(i) else {
+            return false;
+        };
         loop {
             let node = &self.graph.nodes[port.node];
             match (node.op(), node.inputs.first()) {
@@ -111,7 +113,10 @@ impl<'a> View<'a> {
     pub fn accepts_rank(self, i: usize, rank: usize) -> Result<(), Reason> {
         match self.rank(i)? {
             found if found == rank => Ok(()),
-            found => Err(format!("{} needs an input of rank {rank}, and input {i} has rank {found}.", self.op())),
+            found => Err(format!(
+                "{} needs an input of rank {rank}, and input {i} has rank {found}.",
+                self.op()
+            )),
         }
     }
 

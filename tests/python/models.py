@@ -33,7 +33,7 @@ def digits_cnn():
             layers.MaxPooling2D(),
             layers.DepthwiseConv2D(3, padding="same", activation="relu"),
             layers.Conv2D(32, 3, activation="relu"),
-            layers.AveragePooling2D(),
+            layers.AveragePooling2D(2),
             layers.Flatten(),
             layers.Dense(10, activation="softmax"),
         ]

@@ -15,17 +15,34 @@ import pytest
 import tensorflow as tf
 from op_cases import CASES, Case, spec
 from tensorflow.core.framework import attr_value_pb2, graph_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.training import saver
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/release/examples/segment_to_onnx"
 
 
-def segment(fn, specs):
+def fold_constants(frozen):
+    """The function's graph after Grappler's constant folding, which the stock front end runs before TensorRTOptimizer."""
+    borders = [t.op.name for t in frozen.inputs] + [t.op.name for t in frozen.outputs]
+    meta = saver.export_meta_graph(graph_def=frozen.graph.as_graph_def(), graph=frozen.graph)
+    meta.collection_def["train_op"].node_list.value.extend(borders)
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.optimizers.append("constfold")
+    config.graph_options.rewrite_options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(tf_optimizer.OptimizeGraph(config, meta), name="")
+    return graph
+
+
+def segment(fn, specs, fold):
     """`fn` as a segment: frozen, its placeholders `_Arg`s, its outputs `_Retval`s, types and shapes written on every node."""
     concrete = (fn if isinstance(fn, tf.types.experimental.GenericFunction) else tf.function(fn)).get_concrete_function(*specs)
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
-    graph = frozen.graph
+    graph = fold_constants(frozen) if fold else frozen.graph
     source = graph.as_graph_def(add_shapes=True)
     arguments = [t.op.name for t in frozen.inputs]
     renamed = {name: f"TensorRTInputPH_{i}" for i, name in enumerate(arguments)}
@@ -97,7 +114,7 @@ def converted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
     segments, natives = {}, {}
     for case in CASES:
-        segments[case.name], natives[case.name] = segment(case.fn, case.specs)
+        segments[case.name], natives[case.name] = segment(case.fn, case.specs, case.fold)
     paths, said = to_onnx(folder, segments)
     return paths, natives, said
 
@@ -143,7 +160,7 @@ MODELS = {
 def model(request, tmp_path_factory):
     build, shapes = MODELS[request.param]
     fn, specs = build()
-    definition, native = segment(fn, specs)
+    definition, native = segment(fn, specs, fold=True)
     paths, said = to_onnx(tmp_path_factory.mktemp("model"), {request.param: definition})
     assert request.param in paths, said
     low, high = (0, 1) if specs[0].dtype == tf.int32 else (-1, 1)
@@ -181,7 +198,7 @@ def test_bert_shape_arithmetic_has_no_casts(model):
 
 
 def test_an_op_that_cannot_be_converted_is_named(tmp_path):
-    definition, _ = segment(lambda x: tf.linalg.inv(x, name="inverse") + 1.0, [spec([None, 3, 3])])
+    definition, _ = segment(lambda x: tf.linalg.inv(x, name="inverse") + 1.0, [spec([None, 3, 3])], fold=False)
     paths, said = to_onnx(tmp_path, {"bad": definition})
     assert not paths
     assert "node 'inverse' (MatrixInverse) cannot be converted: Op type MatrixInverse is not supported." in said

@@ -15,7 +15,11 @@ fn pack_axis(view: View) -> Result<usize, Reason> {
 fn pack(cx: &mut Context) -> Result<(), Reason> {
     let axis = pack_axis(cx.view)? as i64;
     let inputs: Vec<usize> = (0..cx.view.count()).collect();
-    let form = if cx.shared_form(&inputs) == Form::Wide { Form::Wide } else { Form::Plain };
+    let form = if cx.shared_form(&inputs) == Form::Wide {
+        Form::Wide
+    } else {
+        Form::Plain
+    };
     let axes = cx.vector(&[axis]);
     let mut names = Vec::new();
     for &i in &inputs {

@@ -16,7 +16,11 @@ fn cast(cx: &mut Context) -> Result<(), Reason> {
     }
     let form = cx.form(0);
     let x = cx.input(0, form)?;
-    let out = if form == Form::Wide && to == DType::INT64 { x } else { cx.state.cast(&x, to)? };
+    let out = if form == Form::Wide && to == DType::INT64 {
+        x
+    } else {
+        cx.state.cast(&x, to)?
+    };
     let form = if form == Form::Wide { Form::Plain } else { form };
     cx.give(0, form, out)?;
     if matches!(from, DType::INT32 | DType::INT64) && matches!(to, DType::INT32 | DType::INT64) {

@@ -61,7 +61,10 @@ fn compares_bools_too(view: View) -> Result<(), Reason> {
     // Without the error, TensorFlow answers `false` (or `true`) for shapes that do not broadcast; ONNX has no such rule.
     match (view.info(0)?.shape.full(), view.info(1)?.shape.full()) {
         (Some(a), Some(b)) if a == b || a.is_empty() || b.is_empty() => Ok(()),
-        _ => Err(format!("{} with incompatible_shape_error=False needs inputs of one known shape.", view.op())),
+        _ => Err(format!(
+            "{} with incompatible_shape_error=False needs inputs of one known shape.",
+            view.op()
+        )),
     }
 }
 

@@ -33,7 +33,10 @@ fn constant(cx: &mut Context) -> Result<(), Reason> {
 fn constant_supports(view: View) -> Result<(), Reason> {
     let port = Port { node: view.id, index: 0 };
     view.graph.info(port).ok_or("its type is unknown")?;
-    view.node().attr_tensor("value").map(|_| ()).ok_or("its attribute value is no tensor".to_string())
+    view.node()
+        .attr_tensor("value")
+        .map(|_| ())
+        .ok_or("its attribute value is no tensor".to_string())
 }
 
 macro_rules! identity {

@@ -60,7 +60,9 @@ fn einsum_supports(view: View) -> Result<(), Reason> {
         letters.sort_unstable();
         letters.dedup();
         if letters.len() != term.len() || !letters.iter().all(char::is_ascii_lowercase) {
-            return Err(format!("Einsum with the term '{term}' is not supported: only distinct lower-case letters are."));
+            return Err(format!(
+                "Einsum with the term '{term}' is not supported: only distinct lower-case letters are."
+            ));
         }
     }
     Ok(())

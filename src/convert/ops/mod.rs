@@ -92,7 +92,11 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
         return Err("The types and shapes of the outputs are unknown".to_string());
     }
     // Outputs that only training uses (batch normalisation's) may have no shape: the converter leaves them out.
-    let outputs = if view.op().starts_with("FusedBatchNorm") { 1 } else { view.node().outputs.len() };
+    let outputs = if view.op().starts_with("FusedBatchNorm") {
+        1
+    } else {
+        view.node().outputs.len()
+    };
     (0..outputs).try_for_each(|i| check("output", i, view.out(i)?))
 }
 

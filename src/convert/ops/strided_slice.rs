@@ -133,7 +133,11 @@ fn convert(cx: &mut Context) -> Result<(), Reason> {
         x = cx.emit("Gather", &[&x, &at], &[("axis", Attr::I(axis as i64))]);
     }
     let result = items.iter().filter(|item| !matches!(item, Item::Index(_)));
-    let new: Vec<i64> = result.enumerate().filter(|(_, item)| **item == Item::New).map(|(i, _)| i as i64).collect();
+    let new: Vec<i64> = result
+        .enumerate()
+        .filter(|(_, item)| **item == Item::New)
+        .map(|(i, _)| i as i64)
+        .collect();
     if !new.is_empty() {
         let axes = cx.vector(&new);
         x = cx.emit("Unsqueeze", &[&x, &axes], &[]);
