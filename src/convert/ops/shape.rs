@@ -114,7 +114,7 @@ fn squeezed(view: View) -> Result<Vec<usize>, Reason> {
 
 fn squeeze(cx: &mut Context) -> Result<(), Reason> {
     let axes = squeezed(cx.view)?;
-    if give_reshaped_constant(cx, &cx.view.out_dims(0)?.to_vec()) {
+    if give_reshaped_constant(cx, cx.view.out_dims(0)?) {
         return Ok(());
     }
     if axes.is_empty() {
@@ -137,7 +137,7 @@ fn squeeze(cx: &mut Context) -> Result<(), Reason> {
 
 fn expand_dims(cx: &mut Context) -> Result<(), Reason> {
     let axis = normal_axis(cx.view.need_int(1, "dim")?, cx.rank(0) + 1)?;
-    if give_reshaped_constant(cx, &cx.view.out_dims(0)?.to_vec()) {
+    if give_reshaped_constant(cx, cx.view.out_dims(0)?) {
         return Ok(());
     }
     let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
