@@ -2,7 +2,7 @@
 
 use crate::graph::{DType, Graph, NodeId, Port, TensorInfo};
 use crate::proto::tensorflow as tf;
-use crate::segment::{Constants, Segment};
+use crate::segment::{Constants, Device, Segment};
 use std::collections::{BTreeSet, HashMap};
 use tf::attr_value::{ListValue, Value};
 
@@ -139,6 +139,13 @@ impl<'a> Membership<'a> {
             all.push(def);
         }
         all.append(&mut nodes);
+        // Constants are taken in from any device; one that is not the segment's would tear the native segment apart.
+        for def in &mut all {
+            let device = Device::parse(&def.device);
+            if device.is_none_or(|device| device.merge(&segment.device).is_none()) {
+                def.device.clear();
+            }
+        }
         for (at, (port, info)) in outputs.iter().enumerate() {
             let mut def = border_node(OUTPUT_PREFIX, "_Retval", at, info.dtype);
             def.input.push(input_text(graph.nodes[port.node].name(), port.index));
