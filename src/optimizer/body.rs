@@ -139,10 +139,11 @@ impl<'a> Membership<'a> {
             all.push(def);
         }
         all.append(&mut nodes);
-        // Constants are taken in from any device; one that is not the segment's would tear the native segment apart.
+        // Constants are taken in from any device; one that binds more than the segment's nodes do would tear the native
+        // segment apart.
         for def in &mut all {
-            let device = Device::parse(&def.device);
-            if device.is_none_or(|device| device.merge(&segment.device).is_none()) {
+            let both = Device::parse(&def.device).and_then(|device| device.merge(&segment.device));
+            if both.as_ref() != Some(&segment.device) {
                 def.device.clear();
             }
         }
