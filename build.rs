@@ -126,8 +126,6 @@ fn compile_shim(tensorflow: &Tensorflow) {
     println!("cargo:rustc-link-search=native={}", tensorflow.library_dir.display());
     // After the shim's archive, or the linker would drop it.
     println!("cargo:rustc-link-arg=-l:{}", tensorflow.framework_library);
-    // Test programs and benches find TensorFlow here; the cdylib is loaded into a process that already holds it.
-    println!("cargo:rustc-link-arg-tests=-Wl,-rpath,{}", tensorflow.library_dir.display());
-    println!("cargo:rustc-link-arg-benches=-Wl,-rpath,{}", tensorflow.library_dir.display());
-    println!("cargo:rustc-link-arg-examples=-Wl,-rpath,{}", tensorflow.library_dir.display());
+    // Test programs and benches find TensorFlow here; so does a program that loads the cdylib before TensorFlow.
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", tensorflow.library_dir.display());
 }

@@ -1,6 +1,24 @@
 //! TensorFlow segments to ONNX.
+//!
+//! A segment is the body of a native segment function: `_Arg` nodes, convertible nodes with the constants they take, and
+//! `_Retval` nodes. [`convert`] walks it in topological order; the record of each op in [`ops`] emits ONNX nodes through a
+//! [`context::Context`]. What a TensorFlow tensor has become is a [`value::Value`], which may lie in another form than
+//! TensorFlow's (channels-first, or int64 for int32): that module tells why. [`supports`] asks the predicate that stands beside
+//! the converter, so that a node which may enter a segment can be converted there.
 
-use crate::graph::{DType, Graph, NodeId, PartialShape};
+mod builder;
+mod context;
+mod layout;
+mod ops;
+mod value;
+mod view;
+
+use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
+use crate::proto::MESSAGE_LIMIT;
+use context::{Context, State};
+use prost::Message;
+use value::{Form, Value};
+use view::View;
 
 /// One input or output of a converted segment.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +40,139 @@ pub struct Model {
 /// Why a node cannot go into an engine, in words for the conversion report.
 pub type Reason = String;
 
+/// Why a segment could not be converted; it stays native then.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ConvertError {
+    #[error("segment '{segment}': node '{node}' ({op}) cannot be converted: {reason}")]
+    Node {
+        segment: String,
+        node: String,
+        op: String,
+        reason: Reason,
+    },
+    #[error("segment '{segment}' needs {bytes} bytes as an ONNX model, and protobuf takes messages of fewer than {limit} bytes only")]
+    TooLarge { segment: String, bytes: usize, limit: usize },
+    #[error("segment '{segment}' has a cycle through {nodes:?}")]
+    Cycle { segment: String, nodes: Vec<String> },
+}
+
 /// Whether `node` can be converted, judged from its op, attributes, and the types and shapes around it.
 pub fn supports(graph: &Graph, node: NodeId) -> Result<(), Reason> {
-    Err(format!("Op type {} is not supported.", graph.nodes[node].op()))
+    let view = View { graph, id: node };
+    let converter = ops::find(view.op()).ok_or_else(|| format!("Op type {} is not supported.", view.op()))?;
+    ops::check_tensors(view)?;
+    (converter.supports)(view)
 }
+
+/// The names of all ops that have a converter.
+pub fn supported_ops() -> impl Iterator<Item = &'static str> {
+    ops::all().map(|c| c.op)
+}
+
+/// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
+pub fn convert(name: &str, graph: &Graph) -> Result<Model, ConvertError> {
+    convert_within(name, graph, MESSAGE_LIMIT)
+}
+
+fn convert_within(segment: &str, graph: &Graph, limit: usize) -> Result<Model, ConvertError> {
+    let order = graph.topological_order().map_err(|nodes| ConvertError::Cycle {
+        segment: segment.to_string(),
+        nodes,
+    })?;
+    let at = |id: NodeId| {
+        let node = &graph.nodes[id];
+        move |reason| ConvertError::Node {
+            segment: segment.to_string(),
+            node: node.name().to_string(),
+            op: node.op().to_string(),
+            reason,
+        }
+    };
+    let mut state = State::default();
+    let inputs = interface(graph, "_Arg").map_err(|(id, reason)| at(id)(reason))?;
+    let outputs = interface(graph, "_Retval").map_err(|(id, reason)| at(id)(reason))?;
+    let mut input_bindings = Vec::new();
+    for &id in &inputs {
+        input_bindings.push(convert_input(graph, id, &mut state).map_err(at(id))?);
+    }
+    for id in order {
+        if !matches!(graph.nodes[id].op(), "_Arg" | "_Retval") {
+            convert_node(graph, id, &mut state).map_err(at(id))?;
+        }
+    }
+    let mut output_bindings = Vec::new();
+    for &id in &outputs {
+        output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
+    }
+    let model = state.builder.finish(segment);
+    let bytes = model.encoded_len();
+    if bytes >= limit {
+        return Err(ConvertError::TooLarge {
+            segment: segment.to_string(),
+            bytes,
+            limit,
+        });
+    }
+    Ok(Model {
+        onnx: model.encode_to_vec().into(),
+        inputs: input_bindings,
+        outputs: output_bindings,
+    })
+}
+
+/// The nodes of type `op` in the order of their `index` attributes, which have to be 0, 1, 2, ...
+fn interface(graph: &Graph, op: &str) -> Result<Vec<NodeId>, (NodeId, Reason)> {
+    let mut ids: Vec<(Option<i64>, NodeId)> = (0..graph.nodes.len())
+        .filter(|&id| graph.nodes[id].op() == op)
+        .map(|id| (graph.nodes[id].attr_i("index"), id))
+        .collect();
+    ids.sort_unstable();
+    for (expected, (index, id)) in ids.iter().enumerate() {
+        if *index != Some(expected as i64) {
+            return Err((*id, format!("its attribute index is {index:?} where {expected} was expected")));
+        }
+    }
+    Ok(ids.into_iter().map(|(_, id)| id).collect())
+}
+
+fn convert_input(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding, Reason> {
+    let view = View { graph, id };
+    let info = view.out(0)?;
+    let dims = view.out_dims(0)?.to_vec();
+    let name = view.node().name().to_string();
+    state.builder.input(&name, info.dtype, &info.shape)?;
+    let mut value = Value::new(info.dtype, dims);
+    value.set_name(Form::Plain, name.clone());
+    state.add(Port { node: id, index: 0 }, value);
+    Ok(Binding {
+        name,
+        dtype: info.dtype,
+        shape: info.shape.clone(),
+    })
+}
+
+fn convert_node(graph: &Graph, id: NodeId, state: &mut State) -> Result<(), Reason> {
+    supports(graph, id)?;
+    let view = View { graph, id };
+    let converter = ops::find(view.op()).ok_or("its op has no converter")?;
+    (converter.convert)(&mut Context::new(view, state)?)
+}
+
+fn convert_output(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding, Reason> {
+    let view = View { graph, id };
+    let node: &Node = view.node();
+    let port = *node.inputs.first().ok_or("it has no input")?;
+    let info = view.info(0)?;
+    let value = state.find(port).ok_or_else(|| format!("'{}' has no value", node.def.input[0]))?;
+    state.builder.scope = node.name().to_string();
+    let source = state.name(value, Form::Plain)?;
+    state.builder.output(node.name(), &source, info.dtype, &info.shape)?;
+    Ok(Binding {
+        name: node.name().to_string(),
+        dtype: info.dtype,
+        shape: info.shape.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

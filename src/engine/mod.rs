@@ -1,5 +1,10 @@
 //! Engines: what builds them, what runs them, and the container they are kept in.
 
+pub mod asset;
+pub mod onnxruntime;
+pub mod plan;
+pub mod tensorrt;
+
 use crate::convert::Model;
 use crate::graph::DType;
 use crate::profile::Profile;
@@ -54,12 +59,18 @@ pub enum MemoryMut<'a> {
     Device(u64),
 }
 
+/// A call's inputs, and the memory of its outputs.
+pub struct Bound<'a> {
+    pub inputs: &'a [TensorView<'a>],
+    pub outputs: Vec<MemoryMut<'a>>,
+}
+
 /// The inputs and outputs of one call.
 pub trait Bindings {
     fn inputs(&self) -> &[TensorView<'_>];
 
-    /// Allocates every output, in order; called once a run.
-    fn allocate(&mut self, shapes: &[Vec<i64>]) -> Result<Vec<MemoryMut<'_>>, EngineError>;
+    /// Allocates every output, in order, and gives their memory beside the inputs. Called once a run.
+    fn bind(&mut self, shapes: &[Vec<i64>]) -> Result<Bound<'_>, EngineError>;
 }
 
 /// A library that builds and loads engines.
@@ -81,6 +92,22 @@ pub trait Engine: Send + Sync {
     /// The backend's own bytes for this engine, without the header of the container.
     fn payload(&self) -> bytes::Bytes;
 
+    /// What built it.
+    fn backend(&self) -> &'static dyn Backend;
+
     /// Runs profile `profile` of those it was built with.
     fn run(&self, profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError>;
+}
+
+/// What is said of engines on a GPU while there is no backend for one.
+pub const NO_GPU_BACKEND: &str = "this version of tftrt runs engines on the CPU only; on a GPU every TRTEngineOp runs its native segment";
+
+/// The backend for a device.
+pub fn backend_for(gpu: bool) -> Result<&'static dyn Backend, EngineError> {
+    if gpu {
+        return Err(EngineError::Unavailable(NO_GPU_BACKEND.to_string()));
+    }
+    // Its library is found here, so that a process without it is told before anything is converted.
+    onnxruntime::library()?;
+    Ok(&onnxruntime::OnnxRuntime)
 }

@@ -1,10 +1,12 @@
 //! The typed graph that segmenter and converter work on: a GraphDef with its edges resolved and the type and
 //! shape of every output beside its node.
 
+mod annotated;
 mod dtype;
 mod shape;
 mod tensor;
 
+pub use annotated::annotated_outputs;
 pub use dtype::DType;
 pub use shape::PartialShape;
 pub use tensor::{Constant, ConstantError};

@@ -1,1 +1,324 @@
-//! optimizer
+//! The Grappler pass `TensorRTOptimizer`: a graph in, the graph with `TRTEngineOp` nodes out.
+//!
+//! [`params`] reads what the front end asks for, [`crate::segment`] finds the segments, [`body`] cuts each out as a function,
+//! [`engine_node`] makes the node in its place, [`rewrite`] joins the rest to it. A segment that fails on the way stays as it
+//! is and the report says why; the graph never fails for it.
+
+mod body;
+mod engine_node;
+mod params;
+mod rewrite;
+
+pub use body::{INPUT_PREFIX, OUTPUT_PREFIX};
+pub use params::Params;
+
+use crate::convert::{self, Reason};
+use crate::graph::{Graph, GraphError, NodeId, TensorInfo};
+use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
+use crate::report::{Mode, NonConversionReport};
+use crate::segment::{self, Device, Rules, Segment, SegmentOptions};
+use body::{Cut, Membership};
+use prost::Message as _;
+use rewrite::Engine;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Why a graph could not be worked on. Grappler then goes on with the graph as it was.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum OptimizeError {
+    #[error("TensorRTOptimizer's parameter '{name}' is {found} where {takes} was expected; the graph is not converted")]
+    Parameter { name: String, takes: String, found: String },
+    #[error("the graph '{id}' cannot be converted: {source}")]
+    Graph { id: String, source: GraphError },
+    #[error("the graph '{id}' cannot be converted: its nodes {names} are on or behind a cycle that is no loop")]
+    Cycle { id: String, names: String },
+    #[error("the graph '{id}' is not converted, because putting the engines in failed ({why}); this is a bug in tftrt")]
+    Internal { id: String, why: String },
+}
+
+/// What Grappler hands over.
+pub struct Item<'a> {
+    /// "tf_graph", or a function's name.
+    pub id: &'a str,
+    pub graph: tf::GraphDef,
+    /// Types and shapes of nodes' outputs, by node name.
+    pub shapes: HashMap<String, Vec<TensorInfo>>,
+    /// Nodes that have to stay (feeds, fetches, `train_op`, ...), by name; a port behind the name is passed over.
+    pub preserve: HashSet<String>,
+    /// For a function, its attributes.
+    pub function_attrs: Option<&'a BTreeMap<String, tf::AttrValue>>,
+    /// Where nodes run that are assigned nowhere: "" on a machine without a GPU.
+    pub default_device: String,
+}
+
+/// What the optimizer needs of TensorFlow.
+pub trait Host {
+    /// The function of a graph with `_Arg` and `_Retval` nodes (TensorFlow's GraphToFunctionDef). Err: why it is none.
+    fn function_from_graph(&self, graph: &tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String>;
+
+    /// Whether an op, by type, has a state.
+    fn is_stateful(&self, op: &str) -> bool;
+}
+
+/// All that a conversion depends on besides its parameters and the graph.
+pub struct Context<'a> {
+    pub host: &'a dyn Host,
+    pub options: &'a SegmentOptions,
+    /// The converter's word on a node.
+    pub supports: &'a dyn Fn(&Graph, NodeId) -> Result<(), Reason>,
+    /// The number of the next converted graph.
+    pub counter: &'a AtomicUsize,
+    /// Bytes that a serialized segment, and the whole graph, may have.
+    pub message_limit: usize,
+}
+
+/// What came of a graph.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The new graph; `None` where nothing changed.
+    pub graph: Option<tf::GraphDef>,
+    /// What stayed native; `None` where the graph was none to convert.
+    pub report: Option<NonConversionReport>,
+}
+
+/// Graphs converted in this process.
+static GRAPHS: AtomicUsize = AtomicUsize::new(0);
+
+/// Puts engines into the item's graph and prints the non-conversion report. `None`: nothing changed (the item is none to
+/// convert, or it has no segment that is worth an engine).
+///
+/// # Errors
+/// Wrong parameters on a function, or a graph that is none.
+pub fn optimize(params: &Params, item: Item<'_>, host: &dyn Host) -> Result<Option<tf::GraphDef>, OptimizeError> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let context = Context {
+        host,
+        options: &SegmentOptions::from_lookup(lookup),
+        supports: &convert::supports,
+        counter: &GRAPHS,
+        message_limit: MESSAGE_LIMIT,
+    };
+    let outcome = optimize_with(params, item, &context)?;
+    if let Some(report) = &outcome.report {
+        report.publish(&Mode::from_value(lookup("TF_TRT_SHOW_DETAILED_REPORT").as_deref()));
+    }
+    Ok(outcome.graph)
+}
+
+/// [`optimize`] with everything that it depends on given in; prints nothing.
+pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> Result<Outcome, OptimizeError> {
+    let Some(params) = effective_params(params, &item)? else {
+        return Ok(Outcome::default());
+    };
+    let Item {
+        id,
+        graph: mut def,
+        shapes,
+        preserve,
+        default_device,
+        ..
+    } = item;
+    let library = def.library.take();
+    let versions = def.versions.take();
+    #[allow(deprecated)] // Kept as it is: old graphs have it.
+    let version = def.version;
+    let debug_info = def.debug_info.take();
+    let graph = Graph::new(def, shapes).map_err(|source| OptimizeError::Graph { id: id.into(), source })?;
+    let preserve = preserved_nodes(preserve, &graph);
+    let rules = Rules {
+        minimum_size: params.minimum_segment_size,
+        implicit_batch: params.use_implicit_batch,
+        static_engine: !params.is_dynamic_op,
+        default_device: Device::parse(&default_device).unwrap_or_default(),
+    };
+    let request = segment::Request {
+        rules: &rules,
+        options: context.options,
+        preserve: &preserve,
+        supports: context.supports,
+        is_stateful: &|op| context.host.is_stateful(op),
+    };
+    let (found, constants) = segment::segment(&graph, &request).map_err(|names| OptimizeError::Cycle {
+        id: id.into(),
+        names: names.join(", "),
+    })?;
+    let mut report = NonConversionReport::default();
+    for (&node, reason) in &found.excluded {
+        report.add(graph.nodes[node].op(), reason);
+    }
+    let mut segments = found.segments;
+    let maker = Maker {
+        params: &params,
+        context,
+        rules: &rules,
+        versions: &versions,
+        explicit_precision: graph.nodes.iter().any(|node| node.op() == "QuantizeAndDequantizeV2"),
+    };
+    let mut membership = Membership::new(&graph, &constants, &segments);
+    let mut made = Vec::new();
+    if !segments.is_empty() {
+        let number = graph_number(context.counter, &graph, library.as_ref());
+        // A segment that fails goes back into the graph, and the others are cut again: they may now owe it a tensor.
+        loop {
+            let mut failed = Vec::new();
+            made.clear();
+            let taken = membership.taken_ports(segments.len());
+            for (at, segment) in segments.iter().enumerate() {
+                let name = format!("TRTEngineOp_{number:03}_{at:03}");
+                let cut = membership.cut(at, segment, &taken[at]);
+                match cut.and_then(|cut| maker.engine(&name, segment, cut)) {
+                    Ok(engine) => made.push(engine),
+                    Err(why) => failed.push((at, why)),
+                }
+            }
+            if failed.is_empty() {
+                break;
+            }
+            for (at, why) in failed.into_iter().rev() {
+                let segment = segments.remove(at);
+                tracing::warn!(
+                    "A segment of {} nodes of the graph '{id}' stays native: {why}.",
+                    segment.nodes.len()
+                );
+                report_segment(&mut report, &graph, &segment, &format!("In a segment that stays native: {why}."));
+            }
+            membership = Membership::new(&graph, &constants, &segments);
+        }
+    }
+    if segments.is_empty() {
+        return Ok(Outcome {
+            graph: None,
+            report: Some(report),
+        });
+    }
+    let (engines, mut functions): (Vec<Engine>, Vec<tf::FunctionDef>) = made.into_iter().unzip();
+    for (engine, segment) in engines.iter().zip(&segments) {
+        tracing::info!("{} replaces {} nodes of the graph '{id}'.", engine.node.name, segment.nodes.len());
+    }
+    let internal = |why| OptimizeError::Internal { id: id.into(), why };
+    let nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines, &preserve)).map_err(internal)?;
+    let mut library = library.unwrap_or_default();
+    library.function.append(&mut functions);
+    #[allow(deprecated)]
+    let rewritten = tf::GraphDef {
+        node: nodes,
+        versions,
+        version,
+        library: Some(library),
+        debug_info,
+    };
+    // Constants that several segments take are in each: that can be too much.
+    let size = rewritten.encoded_len();
+    if size > context.message_limit {
+        let why = format!(
+            "In a graph that would have {size} bytes with its engines, over protobuf's limit of {}.",
+            context.message_limit
+        );
+        tracing::warn!("The graph '{id}' stays native: {why}");
+        for segment in &segments {
+            report_segment(&mut report, &graph, segment, &why);
+        }
+        return Ok(Outcome {
+            graph: None,
+            report: Some(report),
+        });
+    }
+    Ok(Outcome {
+        graph: Some(rewritten),
+        report: Some(report),
+    })
+}
+
+/// Reports the nodes of a segment that does not come to be.
+fn report_segment(report: &mut NonConversionReport, graph: &Graph, segment: &Segment, reason: &str) {
+    let ops = segment.nodes.iter().map(|&id| graph.nodes[id].op());
+    ops.filter(|&op| op != "Const").for_each(|op| report.add(op, reason));
+}
+
+/// The parameters for this item; `None` where it is none to convert.
+fn effective_params(params: &Params, item: &Item<'_>) -> Result<Option<Params>, OptimizeError> {
+    if item.id == "tf_graph" {
+        return Ok((params.minimum_segment_size != -1).then(|| params.clone()));
+    }
+    match item.function_attrs {
+        Some(attrs) if params::asks_for_conversion(attrs)? => params.from_function_attrs(attrs).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Names of nodes: "name:0" and "^name" stand for "name", unless a node is called so.
+fn preserved_nodes(names: HashSet<String>, graph: &Graph) -> HashSet<String> {
+    names
+        .into_iter()
+        .map(|name| {
+            if graph.find(&name).is_some() {
+                return name;
+            }
+            match crate::graph::parse_input(&name) {
+                Some(crate::graph::Input::Control(node) | crate::graph::Input::Data(node, _)) => node.to_string(),
+                None => name,
+            }
+        })
+        .collect()
+}
+
+/// The number for this graph's engines: one that no node and no function of a graph converted before has.
+fn graph_number(counter: &AtomicUsize, graph: &Graph, library: Option<&tf::FunctionDefLibrary>) -> usize {
+    let number = |name: &str| -> Option<usize> { name.strip_prefix("TRTEngineOp_")?.split_once('_')?.0.parse().ok() };
+    let functions = library.into_iter().flat_map(|library| &library.function);
+    let functions = functions
+        .filter_map(|function| function.signature.as_ref())
+        .map(|signature| signature.name.as_str());
+    let used: HashSet<usize> = graph
+        .nodes
+        .iter()
+        .map(|node| node.name())
+        .chain(functions)
+        .filter_map(number)
+        .collect();
+    loop {
+        let next = counter.fetch_add(1, Ordering::Relaxed);
+        if !used.contains(&next) {
+            return next;
+        }
+    }
+}
+
+/// Makes engines of cut out segments.
+struct Maker<'a> {
+    params: &'a Params,
+    context: &'a Context<'a>,
+    rules: &'a Rules,
+    versions: &'a Option<tf::VersionDef>,
+    explicit_precision: bool,
+}
+
+impl Maker<'_> {
+    /// The engine and its native function. Err: why the segment has to stay native.
+    fn engine(&self, name: &str, segment: &Segment, mut cut: Cut) -> Result<(Engine, tf::FunctionDef), String> {
+        cut.body.versions = self.versions.clone();
+        let (size, limit) = (cut.body.encoded_len(), self.context.message_limit);
+        if size > limit {
+            return Err(format!(
+                "its body has {size} bytes, over protobuf's limit of {limit} bytes for one message"
+            ));
+        }
+        let function_name = format!("{name}_native_segment");
+        let function = self.context.host.function_from_graph(&cut.body, &function_name)?;
+        let node = engine_node::engine_node(
+            name,
+            &function_name,
+            self.params,
+            self.explicit_precision,
+            segment,
+            &cut,
+            &self.rules.default_device,
+        );
+        // The function has it from here on.
+        cut.body = tf::GraphDef::default();
+        Ok((Engine { cut, node }, function))
+    }
+}
+
+#[cfg(test)]
+mod tests;

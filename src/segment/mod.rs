@@ -1,1 +1,385 @@
-//! segment
+//! Which nodes of a graph go into which engine.
+//!
+//! 1. [`candidates`] excludes nodes one by one, each with a reason in words.
+//! 2. [`border`] excludes what would need a border that `TRTEngineOp` cannot have.
+//! 3. [`cluster`] merges what is left along data edges, never to a cycle. Where that parts two nodes whose edge cannot be a
+//!    border, both are excluded and 3 runs again.
+//! 4. Constants that only one segment takes become part of it, and segments that are not worth an engine are dropped.
+//!
+//! Everything is in a fixed order: the same graph gives the same segments.
+
+mod batch;
+mod border;
+mod candidates;
+mod cluster;
+mod device;
+mod options;
+mod order;
+
+pub use batch::Batch;
+pub use border::OUTPUT_TYPES;
+pub use device::Device;
+pub use options::{DEFAULT_MAX_ENGINES, SegmentOptions};
+pub use order::topological_order;
+
+use crate::convert::Reason;
+use crate::graph::{Graph, NodeId, Port};
+use border::Borders;
+use candidates::{Judge, Traits};
+use cluster::{Clusters, Merge};
+use std::collections::{BTreeMap, HashSet};
+
+/// What the conversion's parameters say about segments.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The fewest nodes that are worth an engine; nodes that compute nothing do not count.
+    pub minimum_size: i64,
+    pub implicit_batch: bool,
+    pub static_engine: bool,
+    /// Where nodes run that are assigned nowhere.
+    pub default_device: Device,
+}
+
+/// A set of nodes for one engine. No way leads out of it and back in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// In topological order; constants that nothing else takes first.
+    pub nodes: Vec<NodeId>,
+    /// What all nodes agree on.
+    pub device: Device,
+    pub batch: Batch,
+}
+
+/// The outcome for a graph.
+#[derive(Debug, Default)]
+pub struct Segmentation {
+    /// In topological order of their first nodes.
+    pub segments: Vec<Segment>,
+    /// Nodes that stay as they are, and why. Constants are left out where nothing is wrong with them.
+    pub excluded: BTreeMap<NodeId, Reason>,
+}
+
+/// All that [`segment`] works from besides the graph.
+pub struct Request<'a> {
+    pub rules: &'a Rules,
+    pub options: &'a SegmentOptions,
+    /// Names of nodes that have to stay: feeds, fetches and the like.
+    pub preserve: &'a HashSet<String>,
+    /// The converter's word on a node.
+    pub supports: &'a dyn Fn(&Graph, NodeId) -> Result<(), Reason>,
+    /// Whether an op (by type) has a state.
+    pub is_stateful: &'a dyn Fn(&str) -> bool,
+}
+
+/// Ops that hand their input on: they are no reason to build an engine.
+pub fn passes_through(op: &str) -> bool {
+    matches!(op, "Identity" | "Snapshot" | "StopGradient")
+}
+
+/// The constants that engines may hold copies of, also behind nodes that hand them on.
+pub struct Constants {
+    /// For each node, what hands the constant to it: itself for a `Const`.
+    source: Vec<Option<NodeId>>,
+}
+
+impl Constants {
+    fn new(graph: &Graph, order: &[NodeId], preserve: &HashSet<String>, usable: impl Fn(NodeId) -> bool) -> Constants {
+        let mut source: Vec<Option<NodeId>> = vec![None; graph.nodes.len()];
+        for &id in order {
+            let node = &graph.nodes[id];
+            source[id] = match node.op() {
+                "Const" => usable(id).then_some(id),
+                op if passes_through(op) && !preserve.contains(node.name()) => node
+                    .inputs
+                    .first()
+                    .filter(|port| port.index == 0 && source[port.node].is_some())
+                    .map(|port| port.node),
+                _ => None,
+            };
+        }
+        Constants { source }
+    }
+
+    /// The nodes that give the constant at `port`, from the `Const` on; `None` where it is none that may be copied.
+    pub fn chain(&self, port: Port) -> Option<Vec<NodeId>> {
+        if port.index != 0 {
+            return None;
+        }
+        let mut at = port.node;
+        let mut chain = vec![at];
+        loop {
+            let next = self.source[at]?;
+            if next == at {
+                chain.reverse();
+                return Some(chain);
+            }
+            chain.push(next);
+            at = next;
+        }
+    }
+}
+
+/// Finds the segments of `graph`. Err: the names of nodes on a cycle that no loop explains.
+pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Constants), Vec<String>> {
+    let order = topological_order(graph)?;
+    let judge = Judge {
+        graph,
+        rules: request.rules,
+        options: request.options,
+        preserve: request.preserve,
+        supports: request.supports,
+        is_stateful: request.is_stateful,
+    };
+    let is_const = |id: NodeId| graph.nodes[id].op() == "Const";
+    let mut excluded = BTreeMap::new();
+    for id in (0..graph.nodes.len()).filter(|&id| is_const(id)) {
+        if let Err(reason) = judge.constant(id) {
+            excluded.insert(id, reason);
+        }
+    }
+    let constants = Constants::new(graph, &order, request.preserve, |id| !excluded.contains_key(&id));
+    let mut traits: Vec<Result<Traits, Reason>> = (0..graph.nodes.len())
+        .map(|id| if is_const(id) { Err(Reason::new()) } else { judge.candidate(id) })
+        .collect();
+    let borders = Borders {
+        graph,
+        rules: request.rules,
+        constants: &constants,
+    };
+    borders.close(&mut traits, |_, _| false);
+    let mut rounds = 0;
+    let groups = loop {
+        let groups = grow(graph, &order, &traits);
+        rounds += 1;
+        // A few rounds settle all but contrived graphs; after those whole groups go, so that the end is in sight.
+        let parted = if rounds <= 8 {
+            borders.close(&mut traits, |a, b| groups.of[a] != groups.of[b])
+        } else {
+            drop_parted(&borders, &mut traits, &groups)
+        };
+        if parted == 0 {
+            break groups;
+        }
+    };
+    let mut segments = collect(graph, &order, &constants, request.preserve, groups);
+    for (id, verdict) in traits.into_iter().enumerate().filter(|(id, _)| !is_const(*id)) {
+        if let Err(reason) = verdict {
+            excluded.insert(id, reason);
+        }
+    }
+    weed(graph, request, &constants, &mut segments, &mut excluded);
+    Ok((Segmentation { segments, excluded }, constants))
+}
+
+/// Candidates in groups: for each node the one that stands for its group, and what each group agrees on.
+struct Groups {
+    of: Vec<NodeId>,
+    traits: BTreeMap<NodeId, Traits>,
+}
+
+/// Merges candidates from outputs to inputs, along data edges.
+fn grow(graph: &Graph, order: &[NodeId], traits: &[Result<Traits, Reason>]) -> Groups {
+    let count = graph.nodes.len();
+    // A node that takes nothing is on no way from one node to another: constants are kept out of the searches.
+    let idle: Vec<bool> = (0..count)
+        .map(|id| traits[id].is_err() && order::predecessors(graph, id).next().is_none())
+        .collect();
+    let edges = (0..count).flat_map(|to| {
+        let idle = &idle;
+        order::predecessors(graph, to)
+            .filter(move |&from| !idle[from])
+            .map(move |from| (from, to))
+    });
+    let mut clusters = Clusters::new(traits.iter().map(Result::is_ok).collect(), order, edges);
+    let mut agreed: Vec<Option<Traits>> = traits.iter().map(|t| t.as_ref().ok().cloned()).collect();
+    let mut place = vec![0; count];
+    for (at, &id) in order.iter().enumerate() {
+        place[id] = at;
+    }
+    let mut pending: Vec<(NodeId, NodeId)> = Vec::new();
+    for &to in order.iter().rev().filter(|&&id| traits[id].is_ok()) {
+        let mut from: Vec<NodeId> = graph.nodes[to].inputs.iter().map(|port| port.node).collect();
+        from.retain(|&id| traits[id].is_ok());
+        // The latest first: it may lie on a way from the others.
+        from.sort_unstable_by_key(|&id| std::cmp::Reverse(place[id]));
+        from.dedup();
+        pending.extend(from.into_iter().map(|from| (from, to)));
+    }
+    loop {
+        let tried = pending.len();
+        let mut blocked = Vec::new();
+        let mut merged = false;
+        for (from, to) in pending {
+            let (a, b) = (clusters.find(from), clusters.find(to));
+            if a == b {
+                continue;
+            }
+            let Some(both) = agreed[a].as_ref().zip(agreed[b].as_ref()).and_then(|(a, b)| a.merge(b)) else {
+                continue;
+            };
+            match clusters.merge(a, b) {
+                Merge::Done => {
+                    merged = true;
+                    let kept = clusters.find(a);
+                    agreed[if kept == a { b } else { a }] = None;
+                    agreed[kept] = Some(both);
+                }
+                Merge::Blocked => blocked.push((from, to)),
+                Merge::Never => {}
+            }
+        }
+        // Other merges may have taken a blocking way in.
+        if !merged || blocked.is_empty() || blocked.len() == tried {
+            break;
+        }
+        pending = blocked;
+    }
+    let of: Vec<NodeId> = (0..count).map(|id| clusters.find(id)).collect();
+    let traits = agreed
+        .into_iter()
+        .enumerate()
+        .filter_map(|(id, traits)| Some((id, traits?)))
+        .collect();
+    Groups { of, traits }
+}
+
+/// Excludes all nodes of groups between which an edge leads that cannot be a border; the number of nodes.
+fn drop_parted(borders: &Borders<'_>, traits: &mut [Result<Traits, Reason>], groups: &Groups) -> usize {
+    let mut probe = traits.to_vec();
+    if borders.close(&mut probe, |a, b| groups.of[a] != groups.of[b]) == 0 {
+        return 0;
+    }
+    let hit: BTreeMap<NodeId, Reason> = (0..traits.len())
+        .filter(|&id| traits[id].is_ok())
+        .filter_map(|id| Some((groups.of[id], probe[id].as_ref().err()?.clone())))
+        .collect();
+    let mut count = 0;
+    for (id, verdict) in traits.iter_mut().enumerate() {
+        if let (Ok(_), Some(reason)) = (&verdict, hit.get(&groups.of[id])) {
+            *verdict = Err(reason.clone());
+            count += 1;
+        }
+    }
+    // What the dropped groups' neighbours now cannot give or take.
+    count + borders.close(traits, |_, _| false)
+}
+
+/// The groups as segments, each with the constants that it alone takes.
+fn collect(graph: &Graph, order: &[NodeId], constants: &Constants, preserve: &HashSet<String>, groups: Groups) -> Vec<Segment> {
+    const NOWHERE: usize = usize::MAX;
+    let mut index: BTreeMap<NodeId, usize> = BTreeMap::new();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut home = vec![NOWHERE; graph.nodes.len()];
+    for &id in order {
+        let Some(traits) = groups.traits.get(&groups.of[id]) else {
+            continue;
+        };
+        let at = *index.entry(groups.of[id]).or_insert_with(|| {
+            segments.push(Segment {
+                nodes: Vec::new(),
+                device: traits.device.clone(),
+                batch: traits.batch,
+            });
+            segments.len() - 1
+        });
+        segments[at].nodes.push(id);
+        home[id] = at;
+    }
+    // A constant belongs to the one segment that takes it; one that others take as well is copied later.
+    let mut takers: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+    for (id, node) in graph.nodes.iter().enumerate() {
+        for port in node.inputs.iter().filter(|port| graph.nodes[port.node].op() == "Const") {
+            let taker = &mut takers[port.node];
+            *taker = Some(match *taker {
+                Some(other) if other != home[id] => NOWHERE,
+                _ => home[id],
+            });
+        }
+    }
+    let mut own: Vec<Vec<NodeId>> = vec![Vec::new(); segments.len()];
+    for &id in order {
+        let node = &graph.nodes[id];
+        let usable = node.op() == "Const" && node.control_inputs.is_empty() && !preserve.contains(node.name());
+        if let Some(at) = takers[id].filter(|&at| at != NOWHERE && usable && constants.chain(Port { node: id, index: 0 }).is_some()) {
+            own[at].push(id);
+        }
+    }
+    for (segment, mut own) in segments.iter_mut().zip(own) {
+        own.append(&mut segment.nodes);
+        segment.nodes = own;
+    }
+    segments
+}
+
+/// Drops the segments that make no engine, and of the rest all but the largest.
+fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &mut Vec<Segment>, excluded: &mut BTreeMap<NodeId, Reason>) {
+    let mut drop = |segment: &Segment, reason: Reason| {
+        for &id in segment.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Const") {
+            excluded.insert(id, reason.clone());
+        }
+    };
+    let size = |segment: &Segment| segment.nodes.iter().filter(|&&id| !passes_through(graph.nodes[id].op())).count();
+    let mut consumed: HashSet<NodeId> = HashSet::new();
+    let mut home: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+    for (at, segment) in segments.iter().enumerate() {
+        for &id in &segment.nodes {
+            home[id] = Some(at);
+        }
+    }
+    for (id, node) in graph.nodes.iter().enumerate() {
+        for &port in &node.inputs {
+            let copied = home[id].is_some() && constants.chain(port).is_some();
+            if home[port.node].is_some() && home[port.node] != home[id] && !copied {
+                consumed.insert(port.node);
+            }
+        }
+    }
+    let mut at = 0;
+    segments.retain(|segment| {
+        let this = Some(at);
+        at += 1;
+        let count = size(segment);
+        if (count as i64) < request.rules.minimum_size {
+            let minimum = request.rules.minimum_size;
+            drop(
+                segment,
+                format!("In a segment of {count} ops, fewer than the minimum_segment_size of {minimum}."),
+            );
+            return false;
+        }
+        let takes_data = segment.nodes.iter().any(|&id| {
+            let mut inputs = graph.nodes[id].inputs.iter();
+            inputs.any(|&port| home[port.node] != this && constants.chain(port).is_none())
+        });
+        if !takes_data {
+            drop(segment, "In a segment without data inputs: constant folding should do it.".into());
+            return false;
+        }
+        if !segment.nodes.iter().any(|id| consumed.contains(id)) {
+            drop(segment, "In a segment whose results nothing takes.".into());
+            return false;
+        }
+        true
+    });
+    let Some(limit) = request.options.max_engines.filter(|&limit| segments.len() > limit) else {
+        return;
+    };
+    let mut largest: Vec<usize> = (0..segments.len()).collect();
+    largest.sort_by_key(|&at| std::cmp::Reverse(size(&segments[at])));
+    let kept: HashSet<usize> = largest.into_iter().take(limit).collect();
+    let mut at = 0;
+    segments.retain(|segment| {
+        let keep = kept.contains(&at);
+        at += 1;
+        if !keep {
+            drop(
+                segment,
+                format!("In a segment that is not among the {limit} largest (TF_TRT_MAX_ALLOWED_ENGINES)."),
+            );
+        }
+        keep
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+// One call of TRTEngineOp: inputs, outputs, and the native segment.
+#include <utility>
+#include <vector>
+
+#include "tensorflow/core/common_runtime/device.h"
+#include "tensorflow/core/common_runtime/function_body.h"
+#include "tensorflow/core/common_runtime/function_def_utils.h"
+#include "tensorflow/core/framework/attr_value_util.h"
+#include "tensorflow/core/framework/function.h"
+#include "tensorflow/core/graph/graph.h"
+#include "tftrt/cpp_shim/call_parts.h"
+#include "tftrt/cpp_shim/internal.h"
+
+namespace tftrt {
+
+using tensorflow::FunctionLibraryRuntime;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+
+Call::Call(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Call::~Call() {
+  if (!parts_ || !parts_->done) return;
+  parts_->context->SetStatus(absl::InternalError("TRTEngineOp: the call was dropped before it was finished"));
+  std::exchange(parts_->done, nullptr)();
+}
+
+size_t Call::input_count() const { return parts_->context->num_inputs(); }
+size_t Call::output_count() const { return parts_->context->num_outputs(); }
+int32_t Call::input_dtype(size_t i) const { return parts_->context->input_dtype(i); }
+size_t Call::input_rank(size_t i) const { return parts_->context->input(i).dims(); }
+int64_t Call::input_dim(size_t i, size_t dim) const { return parts_->context->input(i).dim_size(dim); }
+size_t Call::input_address(size_t i) const {
+  return reinterpret_cast<size_t>(parts_->context->input(i).tensor_data().data());
+}
+size_t Call::input_bytes(size_t i) const { return parts_->context->input(i).tensor_data().size(); }
+size_t Call::library_id() const { return reinterpret_cast<size_t>(parts_->context->function_library()); }
+rust::String Call::device_name() const { return to_rust(parts_->context->device()->name()); }
+
+Number Call::allocate_output(size_t i, rust::Slice<const int64_t> dims) const {
+  Number out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    tensorflow::TensorShape shape;
+    TF_RETURN_IF_ERROR(tensorflow::TensorShape::BuildTensorShape(absl::MakeConstSpan(dims.data(), dims.size()), &shape));
+    OpKernelContext* context = parts_->context;
+    if (parts_->outputs.empty()) parts_->outputs.resize(context->num_outputs());
+    Tensor* tensor = &parts_->outputs[i];
+    TF_RETURN_IF_ERROR(
+        context->allocate_temp(context->expected_output_dtype(i), shape, tensor, context->output_alloc_attr(i)));
+    out.value = reinterpret_cast<uint64_t>(tensor->tensor_data().data());
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
+int32_t Call::output_dtype(size_t i) const { return parts_->context->expected_output_dtype(i); }
+
+void Call::commit_outputs() const {
+  for (size_t i = 0; i < parts_->outputs.size(); ++i) parts_->context->set_output(i, parts_->outputs[i]);
+}
+
+std::unique_ptr<ResourceRef> Call::resource(rust::Str name, int64_t capacity, Outcome& out) const {
+  return lookup_or_create(parts_->context, to_string(name), capacity, out);
+}
+
+Number Call::instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const {
+  Number out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    tensorflow::NameAttrList func;
+    if (!func.ParseFromArray(function.data(), function.size())) return absl::InternalError("segment_func cannot be parsed");
+    FunctionLibraryRuntime* library = parts_->context->function_library();
+    if (library == nullptr) return absl::InternalError("no function library in this context");
+    const tensorflow::FunctionDef* def = library->GetFunctionLibraryDefinition()->Find(func.name());
+    if (def == nullptr) return absl::NotFoundError("the graph has no function '" + func.name() + "'");
+    FunctionLibraryRuntime::InstantiateOptions options;
+    const std::string device = library->device()->name();
+    options.target = device;
+    // A function whose integers live on the device cannot be a multi-device function, which soft placement needs.
+    const auto ints = def->attr().find(tensorflow::FunctionLibraryDefinition::kIntsOnDeviceAttr);
+    const bool ints_on_device = ints != def->attr().end() && ints->second.b();
+    if (soft_placement && !ints_on_device) {
+      options.is_multi_device_function = true;
+      options.input_devices.assign(parts_->context->num_inputs(), device);
+      options.output_devices.assign(parts_->context->num_outputs(), device);
+      options.config_proto.set_allow_soft_placement(true);
+    }
+    FunctionLibraryRuntime::Handle handle;
+    TF_RETURN_IF_ERROR(library->Instantiate(func.name(), tensorflow::AttrSlice(&func.attr()), options, &handle));
+    out.value = handle;
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
+Blob Call::function_body(rust::Slice<const uint8_t> function) const {
+  Blob out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    tensorflow::NameAttrList func;
+    if (!func.ParseFromArray(function.data(), function.size())) return absl::InternalError("segment_func cannot be parsed");
+    FunctionLibraryRuntime* library = parts_->context->function_library();
+    if (library == nullptr) return absl::InternalError("no function library in this context");
+    const auto* definitions = library->GetFunctionLibraryDefinition();
+    const tensorflow::FunctionDef* def = definitions->Find(func.name());
+    if (def == nullptr) return absl::NotFoundError("the graph has no function '" + func.name() + "'");
+    std::unique_ptr<tensorflow::FunctionBody> body;
+    TF_RETURN_IF_ERROR(
+        tensorflow::FunctionDefToBodyHelper(*def, tensorflow::AttrSlice(&func.attr()), definitions, &body));
+    tensorflow::GraphDef graph;
+    body->graph->ToGraphDef(&graph);
+    std::string bytes;
+    if (!graph.SerializeToString(&bytes)) {
+      return absl::InvalidArgumentError("the segment is larger than protobuf's limit of 2 GB");
+    }
+    out.bytes = to_bytes(bytes);
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
+void Call::fail(int32_t code, rust::Str message) const {
+  parts_->context->SetStatus(absl::Status(static_cast<absl::StatusCode>(code), to_string(message)));
+}
+
+void finish_call(std::unique_ptr<Call> call) { std::exchange(call->parts().done, nullptr)(); }
+
+namespace {
+
+// What has to live until the native segment is done.
+struct NativeRun {
+  std::unique_ptr<Call> call;
+  std::string why;
+  std::vector<Tensor> results;
+};
+
+bool on_device(OpKernelContext* context) { return context->op_device_context() != nullptr; }
+
+// A function takes and gives int32 tensors in host memory; TRTEngineOp's are where its device is.
+absl::Status to_host(OpKernelContext* context, const Tensor& from, Tensor* to) {
+  tensorflow::AllocatorAttributes host;
+  host.set_on_host(true);
+  TF_RETURN_IF_ERROR(context->allocate_temp(from.dtype(), from.shape(), to, host));
+  if (from.NumElements() == 0) return absl::OkStatus();
+  return context->op_device_context()->CopyDeviceTensorToCPUSync(
+      &from, "tftrt_native_segment", static_cast<tensorflow::Device*>(context->device()), to);
+}
+
+absl::Status give_output(OpKernelContext* context, int i, const Tensor& result) {
+  if (!on_device(context) || result.dtype() != tensorflow::DT_INT32) {
+    context->set_output(i, result);
+    return absl::OkStatus();
+  }
+  Tensor* output = nullptr;
+  TF_RETURN_IF_ERROR(context->allocate_output(i, result.shape(), &output));
+  if (result.NumElements() == 0) return absl::OkStatus();
+  return context->op_device_context()->CopyCPUTensorToDeviceSync(
+      &result, static_cast<tensorflow::Device*>(context->device()), output);
+}
+
+absl::Status start(const std::shared_ptr<NativeRun>& run, uint64_t handle) {
+  OpKernelContext* context = run->call->parts().context;
+  std::vector<Tensor> args;
+  args.reserve(context->num_inputs());
+  for (int i = 0; i < context->num_inputs(); ++i) {
+    if (on_device(context) && context->input_dtype(i) == tensorflow::DT_INT32) {
+      Tensor host;
+      TF_RETURN_IF_ERROR(to_host(context, context->input(i), &host));
+      args.push_back(std::move(host));
+    } else {
+      args.push_back(context->input(i));
+    }
+  }
+  FunctionLibraryRuntime* library = context->function_library();
+  FunctionLibraryRuntime::Options options(context->step_id());
+  options.rendezvous = context->rendezvous();
+  options.cancellation_manager = context->cancellation_manager();
+  options.collective_executor = context->collective_executor();
+  options.runner = context->runner();
+  options.run_all_kernels_inline = context->run_all_kernels_inline();
+  options.step_container = context->step_container();
+  options.stats_collector = context->stats_collector();
+  options.source_device = library->device()->name();
+  library->Run(options, handle, args, &run->results, [run](const absl::Status& status) {
+    OpKernelContext* context = run->call->parts().context;
+    absl::Status result = status;
+    for (size_t i = 0; result.ok() && i < run->results.size(); ++i) {
+      result = give_output(context, i, run->results[i]);
+    }
+    if (!result.ok()) {
+      context->SetStatus(absl::Status(result.code(), run->why + std::string(result.message())));
+    }
+    std::unique_ptr<Call> call = std::move(run->call);
+    run->results.clear();
+    finish_call(std::move(call));
+  });
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void run_native(std::unique_ptr<Call> call, uint64_t handle, rust::Str why) {
+  auto run = std::make_shared<NativeRun>();
+  run->call = std::move(call);
+  run->why = to_string(why);
+  absl::Status status = guarded([&] { return start(run, handle); });
+  if (!status.ok() && run->call) {
+    run->call->parts().context->SetStatus(absl::Status(status.code(), run->why + std::string(status.message())));
+    finish_call(std::move(run->call));
+  }
+}
+
+}  // namespace tftrt

@@ -1,0 +1,77 @@
+// TensorFlow's own graph facilities: shape inference and the making of functions.
+#include <string>
+#include <vector>
+
+#include "tensorflow/core/common_runtime/graph_constructor.h"
+#include "tensorflow/core/framework/function.h"
+#include "tensorflow/core/framework/graph_to_functiondef.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/graph/graph.h"
+#include "tensorflow/core/grappler/costs/graph_properties.h"
+#include "tensorflow/core/grappler/grappler_item.h"
+#include "tftrt/cpp_shim/graph_shapes.h"
+#include "tftrt/cpp_shim/internal.h"
+
+namespace tftrt {
+
+rust::Vec<NodeOutputs> shapes_of(const tensorflow::GraphDef& graph, const tensorflow::grappler::GraphProperties& properties) {
+  rust::Vec<NodeOutputs> out;
+  out.reserve(graph.node_size());
+  for (const tensorflow::NodeDef& node : graph.node()) {
+    if (!properties.HasOutputProperties(node.name())) continue;
+    NodeOutputs entry;
+    entry.name = to_rust(node.name());
+    for (const auto& tensor : properties.GetOutputProperties(node.name())) {
+      OutputInfo info{};
+      info.dtype = tensor.dtype();
+      info.unknown_rank = tensor.shape().unknown_rank();
+      // Grappler numbers symbolic dimensions -2, -3, ...; for us they are all open.
+      for (const auto& dim : tensor.shape().dim()) info.dims.push_back(dim.size() < 0 ? -1 : dim.size());
+      entry.outputs.push_back(std::move(info));
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+Inferred infer_shapes(rust::Slice<const uint8_t> graph) {
+  Inferred out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    tensorflow::grappler::GrapplerItem item;
+    if (!item.graph.ParseFromArray(graph.data(), graph.size())) return absl::InternalError("the GraphDef cannot be parsed");
+    tensorflow::grappler::GraphProperties properties(item);
+    TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/false));
+    out.nodes = shapes_of(item.graph, properties);
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
+Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name) {
+  Blob out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    tensorflow::GraphDef def;
+    if (!def.ParseFromArray(graph.data(), graph.size())) return absl::InternalError("the GraphDef cannot be parsed");
+    tensorflow::FunctionDefLibrary functions;
+    if (!functions.ParseFromArray(library.data(), library.size())) return absl::InternalError("the library cannot be parsed");
+    tensorflow::Graph built(tensorflow::FunctionLibraryDefinition(tensorflow::OpRegistry::Global(), functions));
+    tensorflow::GraphConstructorOptions options;
+    options.allow_internal_ops = true;
+    options.expect_device_spec = false;
+    TF_RETURN_IF_ERROR(tensorflow::ConvertGraphDefToGraph(options, std::move(def), &built));
+    tensorflow::FunctionDef function;
+    TF_RETURN_IF_ERROR(tensorflow::GraphToFunctionDef(built, to_string(name), &function));
+    std::string bytes;
+    if (!function.SerializeToString(&bytes)) return absl::InvalidArgumentError("the function is larger than protobuf's limit of 2 GB");
+    out.bytes = to_bytes(bytes);
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
+bool op_is_stateful(rust::Str op) {
+  const tensorflow::OpDef* def = nullptr;
+  return tensorflow::OpRegistry::Global()->LookUpOpDef(to_string(op), &def).ok() && def->is_stateful();
+}
+
+}  // namespace tftrt

@@ -1,0 +1,86 @@
+// The Grappler pass "TensorRTOptimizer" (the name that the stock front end asks for): the work is in Rust
+// (src/optimizer).
+#include <memory>
+#include <string>
+
+#include "tensorflow/core/grappler/clusters/cluster.h"
+#include "tensorflow/core/grappler/costs/graph_properties.h"
+#include "tensorflow/core/grappler/grappler_item.h"
+#include "tensorflow/core/grappler/optimizers/custom_graph_optimizer.h"
+#include "tensorflow/core/grappler/optimizers/custom_graph_optimizer_registry.h"
+#include "tensorflow/core/grappler/utils/functions.h"
+#include "tftrt/cpp_shim/graph_shapes.h"
+#include "tftrt/cpp_shim/internal.h"
+
+namespace tftrt {
+namespace {
+
+constexpr char kName[] = "TensorRTOptimizer";
+
+// The first GPU of the cluster; empty where there is none, which leaves the placing to TensorFlow.
+std::string engine_device(tensorflow::grappler::Cluster* cluster) {
+  if (cluster == nullptr) return "";
+  std::string first;
+  for (const std::string& device : cluster->GetDeviceNames()) {
+    if (device.find("GPU:") != std::string::npos && (first.empty() || device < first)) first = device;
+  }
+  return first;
+}
+
+class TensorRTOptimizer : public tensorflow::grappler::CustomGraphOptimizer {
+ public:
+  std::string name() const override { return kName; }
+  bool UsesFunctionLibrary() const override { return true; }
+
+  absl::Status Init(const tensorflow::RewriterConfig_CustomGraphOptimizer* config) override {
+    const std::string bytes = config == nullptr ? std::string() : config->SerializeAsString();
+    state_ = std::make_unique<rust::Box<OptimizerState>>(optimizer_new(view(bytes)));
+    return to_status(optimizer_status(**state_));
+  }
+
+  absl::Status Optimize(tensorflow::grappler::Cluster* cluster, const tensorflow::grappler::GrapplerItem& item,
+                        tensorflow::GraphDef* optimized) override {
+    if (!state_) return absl::FailedPreconditionError("TensorRTOptimizer was not initialized");
+    return guarded([&]() -> absl::Status {
+      OptimizerItem in;
+      in.id = to_rust(item.id);
+      in.device = to_rust(engine_device(cluster));
+      tensorflow::grappler::GraphProperties properties(item);
+      TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/true));
+      in.nodes = shapes_of(item.graph, properties);
+      for (const std::string& node : item.NodesToPreserve()) in.preserve.push_back(to_rust(node));
+      if (const auto* function = dynamic_cast<const tensorflow::grappler::GrapplerFunctionItem*>(&item)) {
+        tensorflow::NameAttrList attrs;
+        for (const auto& attr : function->func_attr()) (*attrs.mutable_attr())[attr.first] = attr.second;
+        in.function_attrs = to_bytes(attrs.SerializeAsString());
+      }
+      std::string bytes;
+      if (!item.graph.SerializeToString(&bytes)) {
+        return absl::InvalidArgumentError("TensorRTOptimizer: graph '" + item.id + "' is larger than protobuf's limit of 2 GB; it stays native");
+      }
+      in.graph = to_bytes(bytes);
+      Rewritten out = optimizer_run(**state_, std::move(in));
+      TF_RETURN_IF_ERROR(to_status(out.outcome));
+      if (!out.changed) {
+        *optimized = item.graph;
+      } else if (!optimized->ParseFromArray(out.graph.data(), out.graph.size())) {
+        return absl::InternalError("TensorRTOptimizer: the rewritten graph cannot be parsed");
+      }
+      return absl::OkStatus();
+    });
+  }
+
+ private:
+  // A rust::Box is never empty, and Init comes after construction.
+  std::unique_ptr<rust::Box<OptimizerState>> state_;
+};
+
+}  // namespace
+
+void register_optimizer() {
+  // Registering a name twice ends the process.
+  if (tensorflow::grappler::CustomGraphOptimizerRegistry::CreateByNameOrNull(kName) != nullptr) return;
+  tensorflow::grappler::CustomGraphOptimizerRegistry::RegisterOptimizerOrDie([] { return new TensorRTOptimizer; }, kName);
+}
+
+}  // namespace tftrt

@@ -1,0 +1,168 @@
+// The resource of an engine, and the ops that make, fill, save and question it.
+#include <string>
+
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/tensor_types.h"
+#include "tftrt/cpp_shim/call_parts.h"
+#include "tftrt/cpp_shim/internal.h"
+
+namespace tftrt {
+
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::tstring;
+
+struct ResourceRef::Parts {
+  tensorflow::core::RefCountPtr<EngineResource> resource;
+};
+
+ResourceRef::ResourceRef(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+ResourceRef::~ResourceRef() = default;
+const ResourceState& ResourceRef::state() const { return parts_->resource->state(); }
+
+std::unique_ptr<ResourceRef> lookup_or_create(OpKernelContext* context, const std::string& name, int64_t capacity,
+                                              Outcome& out) {
+  EngineResource* resource = nullptr;
+  absl::Status status = guarded([&] {
+    return context->resource_manager()->LookupOrCreate<EngineResource>(
+        kContainer, name, &resource, [&](EngineResource** made) {
+          *made = new EngineResource(resource_new(rust::Str(name), capacity));
+          return absl::OkStatus();
+        });
+  });
+  out = to_outcome(status);
+  if (!status.ok()) return nullptr;
+  auto parts = std::make_unique<ResourceRef::Parts>();
+  parts->resource.reset(resource);
+  return std::make_unique<ResourceRef>(std::move(parts));
+}
+
+namespace {
+
+bool is_gpu(OpKernelContext* context) { return context->device()->device_type() == tensorflow::DEVICE_GPU; }
+
+absl::Status scalar_string(OpKernelContext* context, int i, const char* what, std::string* out) {
+  const Tensor& tensor = context->input(i);
+  if (tensor.dtype() != tensorflow::DT_STRING || tensor.NumElements() != 1) {
+    return absl::InvalidArgumentError(std::string(what) + " has to be one string, not " + tensor.DebugString());
+  }
+  *out = tensor.flat<tstring>()(0);
+  return absl::OkStatus();
+}
+
+class CreateTRTResourceHandle : public tensorflow::OpKernel {
+ public:
+  explicit CreateTRTResourceHandle(OpKernelConstruction* context) : tensorflow::OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("resource_name", &name_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    tensorflow::AllocatorAttributes host;
+    host.set_on_host(true);
+    Tensor* handle = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, tensorflow::TensorShape({}), &handle, host));
+    handle->scalar<tensorflow::ResourceHandle>()() =
+        tensorflow::MakeResourceHandle<EngineResource>(context, kContainer, name_);
+  }
+
+ private:
+  std::string name_;
+};
+
+class InitializeTRTResource : public tensorflow::OpKernel {
+ public:
+  explicit InitializeTRTResource(OpKernelConstruction* context) : tensorflow::OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("max_cached_engines_count", &capacity_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, 0);
+    std::string file;
+    OP_REQUIRES_OK(context, scalar_string(context, 1, "filename", &file));
+    tensorflow::core::RefCountPtr<EngineResource> resource;
+    OP_REQUIRES_OK(context, tensorflow::LookupOrCreateResource<EngineResource>(
+                                context, handle, &resource, [&](EngineResource** made) {
+                                  *made = new EngineResource(resource_new(rust::Str(handle.name()), capacity_));
+                                  return absl::OkStatus();
+                                }));
+    OP_REQUIRES_OK(context,
+                   to_status(resource_initialize(resource->state(), to_rust(file), capacity_, is_gpu(context))));
+  }
+
+ private:
+  int64_t capacity_ = 1;
+};
+
+// Finds the resource that a scalar string input names.
+absl::Status lookup(OpKernelContext* context, std::string* name, tensorflow::core::RefCountPtr<EngineResource>* out) {
+  TF_RETURN_IF_ERROR(scalar_string(context, 0, "resource_name", name));
+  EngineResource* resource = nullptr;
+  TF_RETURN_IF_ERROR(context->resource_manager()->Lookup<EngineResource>(kContainer, *name, &resource));
+  out->reset(resource);
+  return absl::OkStatus();
+}
+
+class SerializeTRTResource : public tensorflow::OpKernel {
+ public:
+  explicit SerializeTRTResource(OpKernelConstruction* context) : tensorflow::OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("delete_resource", &delete_resource_));
+    OP_REQUIRES_OK(context, context->GetAttr("save_gpu_specific_engines", &save_engines_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    std::string name, file;
+    tensorflow::core::RefCountPtr<EngineResource> resource;
+    OP_REQUIRES_OK(context, lookup(context, &name, &resource));
+    OP_REQUIRES_OK(context, scalar_string(context, 1, "filename", &file));
+    OP_REQUIRES_OK(context, to_status(resource_serialize(resource->state(), to_rust(file), save_engines_)));
+    if (delete_resource_) {
+      OP_REQUIRES_OK(context, context->resource_manager()->Delete<EngineResource>(kContainer, name));
+    }
+  }
+
+ private:
+  bool delete_resource_ = false;
+  bool save_engines_ = true;
+};
+
+class GetCalibrationDataOp : public tensorflow::OpKernel {
+ public:
+  explicit GetCalibrationDataOp(OpKernelConstruction* context) : tensorflow::OpKernel(context) {}
+
+  void Compute(OpKernelContext* context) override {
+    std::string name;
+    tensorflow::core::RefCountPtr<EngineResource> resource;
+    OP_REQUIRES_OK(context, lookup(context, &name, &resource));
+    Blob table = resource_calibration_table(resource->state());
+    OP_REQUIRES_OK(context, to_status(table.outcome));
+    Tensor* output = nullptr;
+    tensorflow::AllocatorAttributes host;
+    host.set_on_host(true);
+    OP_REQUIRES_OK(context, context->allocate_output(0, tensorflow::TensorShape({}), &output, host));
+    output->scalar<tstring>()() = std::string(reinterpret_cast<const char*>(table.bytes.data()), table.bytes.size());
+  }
+};
+
+template <typename Kernel>
+void add(const char* name, const char* device, std::initializer_list<const char*> host_arguments) {
+  tensorflow::KernelDefBuilder builder(name);
+  builder.Device(device);
+  for (const char* argument : host_arguments) builder.HostMemory(argument);
+  tensorflow::kernel_factory::OpKernelRegistrar(
+      builder.Build(), name, [](OpKernelConstruction* context) -> tensorflow::OpKernel* { return new Kernel(context); });
+}
+
+}  // namespace
+
+void register_resource_kernels() {
+  for (const char* device : {tensorflow::DEVICE_CPU, tensorflow::DEVICE_GPU}) {
+    add<CreateTRTResourceHandle>("CreateTRTResourceHandle", device, {"resource_handle"});
+    add<InitializeTRTResource>("InitializeTRTResource", device, {"resource_handle", "filename"});
+    add<SerializeTRTResource>("SerializeTRTResource", device, {"resource_name", "filename"});
+    add<GetCalibrationDataOp>("GetCalibrationDataOp", device, {"resource_name", "serialized_resource"});
+  }
+}
+
+}  // namespace tftrt

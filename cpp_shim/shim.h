@@ -1,0 +1,80 @@
+// What the Rust side sees of TensorFlow. The shim decides nothing and keeps no state of its own: it registers,
+// converts types, and forwards.
+#ifndef TFTRT_SHIM_H_
+#define TFTRT_SHIM_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "rust/cxx.h"
+
+namespace tensorflow {
+class OpKernelContext;
+}  // namespace tensorflow
+
+namespace tftrt {
+
+struct Outcome;
+struct Blob;
+struct Number;
+struct Inferred;
+struct ResourceState;
+class ResourceRef;
+
+// One invocation of TRTEngineOp: its context and the callback that ends it.
+class Call {
+ public:
+  struct Parts;
+  explicit Call(std::unique_ptr<Parts> parts);
+  ~Call();
+
+  size_t input_count() const;
+  size_t output_count() const;
+  int32_t input_dtype(size_t i) const;
+  size_t input_rank(size_t i) const;
+  int64_t input_dim(size_t i, size_t dim) const;
+  size_t input_address(size_t i) const;
+  size_t input_bytes(size_t i) const;
+  size_t library_id() const;
+  rust::String device_name() const;
+  int32_t output_dtype(size_t i) const;
+  Number allocate_output(size_t i, rust::Slice<const int64_t> dims) const;
+  void commit_outputs() const;
+  std::unique_ptr<ResourceRef> resource(rust::Str name, int64_t capacity, Outcome& out) const;
+  Number instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const;
+  Blob function_body(rust::Slice<const uint8_t> function) const;
+  void fail(int32_t code, rust::Str message) const;
+
+  Parts& parts() const { return *parts_; }
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+void finish_call(std::unique_ptr<Call> call);
+void run_native(std::unique_ptr<Call> call, uint64_t handle, rust::Str why);
+
+// A counted reference to the resource of one engine.
+class ResourceRef {
+ public:
+  struct Parts;
+  explicit ResourceRef(std::unique_ptr<Parts> parts);
+  ~ResourceRef();
+  const ResourceState& state() const;
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+Inferred infer_shapes(rust::Slice<const uint8_t> graph);
+Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name);
+bool op_is_stateful(rust::Str op);
+
+rust::String register_op(rust::Str op_def);
+rust::String register_kernels();
+void log_message(int32_t severity, rust::Str message);
+bool log_enabled(int32_t severity);
+
+}  // namespace tftrt
+
+#endif  // TFTRT_SHIM_H_

@@ -1,0 +1,277 @@
+//! Asks a real TensorRT whether it takes ONNX models: parses and builds each, and prints one line of JSON a model.
+//!
+//!     trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--verbose] model.onnx...
+//!
+//! With TensorRT-RTX this needs no GPU. A line is `{"model": ..., "ok": true, "plan_bytes": n}` or `{"model": ..., "ok": false,
+//! "error": ...}`; it is flushed at once, so that the answers given stand even if TensorRT takes the process down later.
+//!
+//! Profiles, for models with open sizes: those of `--profile`, else of the file `model.onnx.json` beside the model, in the form
+//! `{"profiles": [{"input": {"min": [..], "opt": [..], "max": [..], "values": {"min": [..], ...}}}]}` (`values` for inputs whose
+//! values are shapes; inputs left out take their own static shape), else one from 1 to the size of `--dims` (2).
+//! With `--verbose`, TensorRT's log goes to stderr. Exit code: 0 all built, 1 some not, 2 nothing could be tried.
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tftrt::engine::tensorrt::{Library, build_plan, safe};
+use tftrt::profile::{Bounds, Profile};
+use tftrt::proto::onnx::tensor_shape_proto::dimension::Value as Size;
+use tftrt::proto::onnx::type_proto::Value as Type;
+use tftrt::proto::onnx::{ModelProto, ValueInfoProto};
+use tracing::{Event, Metadata, Subscriber, field, span};
+
+const USAGE: &str = "usage: trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--verbose] model.onnx...";
+
+struct Arguments {
+    library: Option<PathBuf>,
+    dims: i64,
+    profile: Option<String>,
+    workspace: u64,
+    verbose: bool,
+    models: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Profiles {
+    profiles: Vec<BTreeMap<String, Range>>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Range {
+    min: Vec<i64>,
+    opt: Vec<i64>,
+    max: Vec<i64>,
+    values: Option<Box<Range>>,
+}
+
+impl From<Range> for Bounds {
+    fn from(range: Range) -> Bounds {
+        Bounds {
+            min: range.min,
+            opt: range.opt,
+            max: range.max,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    model: &'a Path,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(why) => {
+            eprintln!("trt_check: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every model was built.
+fn run() -> Result<bool, String> {
+    let arguments = parse_arguments(std::env::args().skip(1))?;
+    if arguments.verbose {
+        tracing::subscriber::set_global_default(Stderr).map_err(|error| error.to_string())?;
+    }
+    let library = match &arguments.library {
+        Some(path) => safe::open(path),
+        None => safe::find(),
+    }
+    .map_err(|error| error.to_string())?;
+    eprintln!("trt_check: {} from {}", library.version(), library.path().display());
+    let mut all = true;
+    for model in &arguments.models {
+        let result = check(&library, &arguments, model);
+        all &= result.is_ok();
+        let answer = Answer {
+            model,
+            ok: result.is_ok(),
+            plan_bytes: result.as_ref().ok().copied(),
+            error: result.err(),
+        };
+        let line = serde_json::to_string(&answer).map_err(|error| error.to_string())?;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}")
+            .and_then(|()| out.flush())
+            .map_err(|error| format!("stdout: {error}"))?;
+    }
+    Ok(all)
+}
+
+fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        library: None,
+        dims: 2,
+        profile: None,
+        workspace: 0,
+        verbose: false,
+        models: Vec::new(),
+    };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value\n{USAGE}"));
+        let number = |text: String| {
+            text.parse::<i64>()
+                .ok()
+                .filter(|&n| n >= 0)
+                .ok_or(format!("{text} is not a number\n{USAGE}"))
+        };
+        match word.as_str() {
+            "--lib" => arguments.library = Some(PathBuf::from(value()?)),
+            "--dims" => arguments.dims = number(value()?)?,
+            "--profile" => arguments.profile = Some(value()?),
+            "--workspace" => arguments.workspace = number(value()?)?.unsigned_abs(),
+            "--verbose" => arguments.verbose = true,
+            "--help" | "-h" => return Err(USAGE.to_string()),
+            option if option.starts_with("--") => return Err(format!("unknown option {option}\n{USAGE}")),
+            _ => arguments.models.push(PathBuf::from(word)),
+        }
+    }
+    if arguments.models.is_empty() {
+        return Err(format!("no model given\n{USAGE}"));
+    }
+    Ok(arguments)
+}
+
+/// The size of the plan.
+fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path) -> Result<usize, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    // What does not decode goes to TensorRT all the same: its words are asked for.
+    let model = ModelProto::decode(bytes.as_slice()).unwrap_or_default();
+    let inputs = inputs_of(&model);
+    let profiles = profiles_for(arguments, path, &inputs)?;
+    let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
+    let node = path
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    build_plan(library, &node, &bytes, &names, &profiles, arguments.workspace)
+        .map(|plan| plan.len())
+        .map_err(|error| error.to_string())
+}
+
+/// Names and shapes (-1: open) of the inputs that are not weights.
+fn inputs_of(model: &ModelProto) -> Vec<(String, Vec<i64>)> {
+    let Some(graph) = &model.graph else {
+        return Vec::new();
+    };
+    let is_weight = |input: &&ValueInfoProto| graph.initializer.iter().any(|weight| weight.name == input.name);
+    let shape = |input: &ValueInfoProto| match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(Type::TensorType(tensor)) => tensor
+            .shape
+            .iter()
+            .flat_map(|shape| &shape.dim)
+            .map(|dim| size(dim.value.as_ref()))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let inputs = graph.input.iter().filter(|input| !is_weight(input));
+    inputs.map(|input| (input.name().to_string(), shape(input))).collect()
+}
+
+fn size(value: Option<&Size>) -> i64 {
+    match value {
+        Some(Size::DimValue(size)) => *size,
+        _ => -1,
+    }
+}
+
+fn profiles_for(arguments: &Arguments, model: &Path, inputs: &[(String, Vec<i64>)]) -> Result<Vec<Profile>, String> {
+    let mut beside = model.as_os_str().to_owned();
+    beside.push(".json");
+    let beside = Path::new(&beside);
+    let text = match &arguments.profile {
+        Some(json) if json.trim_start().starts_with('{') => Some(json.clone()),
+        Some(file) => Some(std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?),
+        None if beside.exists() => Some(std::fs::read_to_string(beside).map_err(|error| format!("{}: {error}", beside.display()))?),
+        None => None,
+    };
+    let Some(text) = text else {
+        return Ok(default_profiles(inputs, arguments.dims));
+    };
+    let given: Profiles = serde_json::from_str(&text).map_err(|error| format!("profiles of {}: {error}", model.display()))?;
+    given.profiles.into_iter().map(|profile| from_ranges(profile, inputs)).collect()
+}
+
+fn from_ranges(mut ranges: BTreeMap<String, Range>, inputs: &[(String, Vec<i64>)]) -> Result<Profile, String> {
+    let mut profile = Profile::default();
+    for (name, shape) in inputs {
+        let range = ranges.remove(name);
+        profile.values.push(
+            range
+                .as_ref()
+                .and_then(|range| range.values.clone())
+                .map(|values| Bounds::from(*values)),
+        );
+        profile.shapes.push(match range {
+            Some(range) => range.into(),
+            None => all_at(shape, |size| size),
+        });
+    }
+    match ranges.first_key_value() {
+        Some((name, _)) => Err(format!("the profile speaks of {name}, which is not an input")),
+        None => Ok(profile),
+    }
+}
+
+fn all_at(shape: &[i64], size: impl Fn(i64) -> i64) -> Bounds {
+    let sizes: Vec<i64> = shape.iter().map(|&s| size(s)).collect();
+    Bounds {
+        min: sizes.clone(),
+        opt: sizes.clone(),
+        max: sizes,
+    }
+}
+
+/// One profile, from 1 to `dims` on every open axis; none where all is static.
+fn default_profiles(inputs: &[(String, Vec<i64>)], dims: i64) -> Vec<Profile> {
+    if !inputs.iter().any(|(_, shape)| shape.contains(&-1)) {
+        return Vec::new();
+    }
+    let open = |size: i64, at: i64| if size < 0 { at } else { size };
+    let bounds = |shape: &Vec<i64>| Bounds {
+        min: all_at(shape, |size| open(size, dims.min(1))).min,
+        ..all_at(shape, |size| open(size, dims))
+    };
+    vec![Profile {
+        shapes: inputs.iter().map(|(_, shape)| bounds(shape)).collect(),
+        values: vec![None; inputs.len()],
+    }]
+}
+
+/// Events to stderr, one line each, with their fields.
+struct Stderr;
+
+impl Subscriber for Stderr {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = format!("{:5}", event.metadata().level());
+        event.record(&mut |field: &field::Field, value: &dyn std::fmt::Debug| line += &format!(" {}={value:?}", field.name()));
+        eprintln!("{line}");
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}

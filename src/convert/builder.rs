@@ -1,0 +1,258 @@
+//! Writes ONNX nodes and initializers, and gives every tensor a name of its own.
+
+use super::value;
+use crate::graph::{Constant, DType, PartialShape};
+use crate::proto::onnx;
+use std::collections::{HashMap, HashSet};
+
+/// TensorRT 8.6's parser, TensorRT-RTX's and ONNX Runtime all read it.
+pub const OPSET: i64 = 17;
+/// The version of ONNX's file format that belongs to [`OPSET`].
+const IR_VERSION: i64 = 8;
+
+/// An attribute of an ONNX node.
+pub enum Attr<'a> {
+    I(i64),
+    F(f32),
+    S(&'a str),
+    Ints(&'a [i64]),
+}
+
+#[derive(Default)]
+pub struct Builder {
+    nodes: Vec<onnx::NodeProto>,
+    initializers: Vec<onnx::TensorProto>,
+    inputs: Vec<onnx::ValueInfoProto>,
+    /// Each with the tensor that it is.
+    outputs: Vec<(onnx::ValueInfoProto, String)>,
+    names: HashSet<String>,
+    /// How often a base name was given out, so that numbering does not start over each time.
+    counts: HashMap<String, usize>,
+    /// Small int64 vectors by content: axes and the like repeat all over a graph.
+    vectors: HashMap<(bool, Vec<i64>), String>,
+    /// The TensorFlow node that is being converted: new names begin with it.
+    pub scope: String,
+}
+
+impl Builder {
+    fn fresh(&mut self, what: &str) -> String {
+        let base = format!("{}/{what}", self.scope);
+        let count = self.counts.entry(base.clone()).or_default();
+        loop {
+            let name = if *count == 0 { base.clone() } else { format!("{base}_{count}") };
+            *count += 1;
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+
+    /// Appends a node with one output; gives the output's name. An empty input name leaves an optional input out.
+    pub fn emit(&mut self, op: &str, inputs: &[&str], attrs: &[(&str, Attr)]) -> String {
+        self.emit_many(op, inputs, 1, attrs).remove(0)
+    }
+
+    /// Appends a node with `outputs` outputs; gives their names.
+    pub fn emit_many(&mut self, op: &str, inputs: &[&str], outputs: usize, attrs: &[(&str, Attr)]) -> Vec<String> {
+        let name = self.fresh(op);
+        let output: Vec<String> = match outputs {
+            1 => vec![name.clone()],
+            _ => (0..outputs).map(|i| self.fresh(&format!("{op}:{i}"))).collect(),
+        };
+        self.nodes.push(onnx::NodeProto {
+            input: inputs.iter().map(|s| s.to_string()).collect(),
+            output: output.clone(),
+            name: Some(name),
+            op_type: Some(op.to_string()),
+            attribute: attrs.iter().map(|(name, value)| attribute(name, value)).collect(),
+            ..Default::default()
+        });
+        output
+    }
+
+    /// Appends an initializer that shares the constant's bytes.
+    pub fn initializer(&mut self, constant: &Constant) -> Result<String, String> {
+        let data_type = constant
+            .dtype
+            .onnx()
+            .ok_or_else(|| format!("ONNX has no element type {}", constant.dtype))?;
+        let name = self.fresh("const");
+        self.initializers.push(onnx::TensorProto {
+            dims: constant.dims.clone(),
+            data_type: Some(data_type as i32),
+            name: Some(name.clone()),
+            raw_data: Some(constant.data.clone()),
+            ..Default::default()
+        });
+        Ok(name)
+    }
+
+    /// The name of an int64 vector of these values.
+    pub fn vector(&mut self, values: &[i64]) -> String {
+        self.shared(true, values)
+    }
+
+    /// The name of an int64 scalar.
+    pub fn index(&mut self, value: i64) -> String {
+        self.shared(false, &[value])
+    }
+
+    fn shared(&mut self, vector: bool, values: &[i64]) -> String {
+        let key = (vector, values.to_vec());
+        if let Some(name) = self.vectors.get(&key) {
+            return name.clone();
+        }
+        let mut constant = Constant::from_i64s(values);
+        if !vector {
+            constant.dims.clear();
+        }
+        let name = self.initializer(&constant).expect("ONNX has int64");
+        self.vectors.insert(key, name.clone());
+        name
+    }
+
+    /// The name of a scalar of type `dtype`.
+    pub fn scalar(&mut self, dtype: DType, value: f64) -> Result<String, String> {
+        let constant = value::scalar(dtype, value).ok_or_else(|| format!("no scalar of type {dtype} can be written"))?;
+        self.initializer(&constant)
+    }
+
+    /// Declares an input of the graph. Its open dimensions get names of their own: nothing says that they are equal to
+    /// those of another input.
+    pub fn input(&mut self, name: &str, dtype: DType, shape: &PartialShape) -> Result<(), String> {
+        if !self.names.insert(name.to_string()) {
+            return Err(format!("two inputs are named '{name}'"));
+        }
+        self.inputs.push(value_info(name, dtype, shape)?);
+        Ok(())
+    }
+
+    /// Makes `source` the graph's output `name`.
+    pub fn output(&mut self, name: &str, source: &str, dtype: DType, shape: &PartialShape) -> Result<(), String> {
+        if !self.names.insert(name.to_string()) {
+            return Err(format!("the name '{name}' is taken"));
+        }
+        self.outputs.push((value_info(name, dtype, shape)?, source.to_string()));
+        Ok(())
+    }
+
+    /// Gives the outputs their names: what a node makes for one output is renamed; an input, a constant, or what is an
+    /// output already, gets an Identity.
+    fn name_outputs(&mut self) {
+        let made: HashSet<String> = self.nodes.iter().flat_map(|n| n.output.iter().cloned()).collect();
+        let mut renamed: HashMap<String, String> = HashMap::new();
+        let mut identities = Vec::new();
+        for (info, source) in &self.outputs {
+            let name = info.name().to_string();
+            if made.contains(source) && !renamed.contains_key(source) {
+                renamed.insert(source.clone(), name);
+            } else {
+                identities.push(onnx::NodeProto {
+                    input: vec![source.clone()],
+                    output: vec![name.clone()],
+                    name: Some(name),
+                    op_type: Some("Identity".to_string()),
+                    ..Default::default()
+                });
+            }
+        }
+        self.nodes.extend(identities);
+        for port in self.nodes.iter_mut().flat_map(|n| n.input.iter_mut().chain(&mut n.output)) {
+            if let Some(name) = renamed.get(port) {
+                port.clone_from(name);
+            }
+        }
+    }
+
+    /// The model; nodes and initializers that no output needs are left out.
+    pub fn finish(mut self, name: &str) -> onnx::ModelProto {
+        self.name_outputs();
+        let mut needed: HashSet<String> = self.outputs.iter().map(|(o, _)| o.name().to_string()).collect();
+        let mut keep = vec![false; self.nodes.len()];
+        // Nodes stand after what they take, so one way back sees every use before its source.
+        for (node, keep) in self.nodes.iter().zip(&mut keep).rev() {
+            if node.output.iter().any(|o| needed.contains(o)) {
+                *keep = true;
+                needed.extend(node.input.iter().cloned());
+            }
+        }
+        let mut keep = keep.into_iter();
+        self.nodes.retain(|_| keep.next().unwrap_or(false));
+        self.initializers.retain(|i| needed.contains(i.name()));
+        onnx::ModelProto {
+            ir_version: Some(IR_VERSION),
+            producer_name: Some(env!("CARGO_PKG_NAME").to_string()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_string()),
+            opset_import: vec![onnx::OperatorSetIdProto {
+                domain: Some(String::new()),
+                version: Some(OPSET),
+            }],
+            graph: Some(onnx::GraphProto {
+                name: Some(name.to_string()),
+                node: self.nodes,
+                initializer: self.initializers,
+                input: self.inputs,
+                output: self.outputs.into_iter().map(|(info, _)| info).collect(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+fn attribute(name: &str, value: &Attr) -> onnx::AttributeProto {
+    use onnx::attribute_proto::AttributeType;
+    let mut proto = onnx::AttributeProto {
+        name: Some(name.to_string()),
+        ..Default::default()
+    };
+    let kind = match value {
+        Attr::I(i) => {
+            proto.i = Some(*i);
+            AttributeType::Int
+        }
+        Attr::F(f) => {
+            proto.f = Some(*f);
+            AttributeType::Float
+        }
+        Attr::S(s) => {
+            proto.s = Some(s.as_bytes().to_vec());
+            AttributeType::String
+        }
+        Attr::Ints(v) => {
+            proto.ints = v.to_vec();
+            AttributeType::Ints
+        }
+    };
+    proto.r#type = Some(kind as i32);
+    proto
+}
+
+fn value_info(name: &str, dtype: DType, shape: &PartialShape) -> Result<onnx::ValueInfoProto, String> {
+    use onnx::tensor_shape_proto::{Dimension, dimension::Value};
+    let elem_type = dtype.onnx().ok_or_else(|| format!("ONNX has no element type {dtype}"))? as i32;
+    let shape = shape.dims().map(|dims| onnx::TensorShapeProto {
+        dim: dims
+            .iter()
+            .enumerate()
+            .map(|(axis, size)| Dimension {
+                value: Some(match size {
+                    Some(size) => Value::DimValue(*size),
+                    None => Value::DimParam(format!("{name}_{axis}")),
+                }),
+                ..Default::default()
+            })
+            .collect(),
+    });
+    Ok(onnx::ValueInfoProto {
+        name: Some(name.to_string()),
+        r#type: Some(onnx::TypeProto {
+            value: Some(onnx::type_proto::Value::TensorType(onnx::type_proto::Tensor {
+                elem_type: Some(elem_type),
+                shape,
+            })),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}

@@ -1,0 +1,272 @@
+//! What a converter works with: its node, the values that its inputs have become, and the builder.
+
+use super::Reason;
+use super::builder::{Attr, Builder};
+use super::layout::{TO_FIRST, TO_LAST, as_ints, constant_first};
+use super::value::{Form, Value, ValueId};
+use super::view::View;
+use crate::graph::{Constant, DType, Port};
+use std::collections::HashMap;
+
+/// The values of a segment that is being converted.
+#[derive(Default)]
+pub struct State {
+    pub builder: Builder,
+    values: Vec<Value>,
+    ports: HashMap<Port, ValueId>,
+}
+
+impl State {
+    pub fn add(&mut self, port: Port, value: Value) {
+        self.values.push(value);
+        self.ports.insert(port, self.values.len() - 1);
+    }
+
+    pub fn find(&self, port: Port) -> Option<ValueId> {
+        self.ports.get(&port).copied()
+    }
+
+    /// The ONNX name of `value` in `form`; makes the form where it does not exist.
+    pub fn name(&mut self, id: ValueId, form: Form) -> Result<String, Reason> {
+        let value = &self.values[id];
+        if let Some(name) = value.name(form) {
+            return Ok(name.to_string());
+        }
+        let (dtype, rank) = (value.dtype, value.dims.len());
+        let made = if let Some(constant) = value.constant.clone() {
+            self.constant_form(&constant, form)?
+        } else {
+            match form {
+                // A scalar is the same in every order.
+                Form::ChannelsFirst if rank == 0 => self.name(id, Form::Plain)?,
+                Form::ChannelsFirst if rank <= 4 => {
+                    let plain = self.name(id, Form::Plain)?;
+                    self.to_first(&plain, rank)
+                }
+                Form::Wide if dtype == DType::INT32 => {
+                    let plain = self.name(id, Form::Plain)?;
+                    self.cast(&plain, DType::INT64)?
+                }
+                Form::Plain => match (value.name(Form::ChannelsFirst), value.name(Form::Wide)) {
+                    (Some(first), _) => {
+                        let first = first.to_string();
+                        self.builder
+                            .emit("Transpose", &[&first], &[("perm", Attr::Ints(&as_ints(&TO_LAST)))])
+                    }
+                    (None, Some(wide)) => {
+                        let wide = wide.to_string();
+                        self.cast(&wide, dtype)?
+                    }
+                    (None, None) => return Err("a tensor without a value was asked for".to_string()),
+                },
+                _ => return Err(format!("a tensor of type {dtype} and rank {rank} has no form {form:?}")),
+            }
+        };
+        self.values[id].set_name(form, made.clone());
+        Ok(made)
+    }
+
+    fn constant_form(&mut self, constant: &Constant, form: Form) -> Result<String, Reason> {
+        match form {
+            Form::Plain => self.builder.initializer(constant),
+            Form::ChannelsFirst => self.builder.initializer(&constant_first(constant)),
+            Form::Wide => {
+                let values = constant.to_i64s().ok_or("integers were expected")?;
+                let mut wide = Constant::from_i64s(&values);
+                wide.dims = constant.dims.clone();
+                self.builder.initializer(&wide)
+            }
+        }
+    }
+
+    /// `plain`, of rank 1 to 4, as it has to stand to be broadcast against channels-first tensors.
+    fn to_first(&mut self, plain: &str, rank: usize) -> String {
+        if rank == 1 {
+            let axes = self.builder.vector(&[0, 2, 3]);
+            return self.builder.emit("Unsqueeze", &[plain, &axes], &[]);
+        }
+        let mut name = plain.to_string();
+        if rank < 4 {
+            let axes = self.builder.vector(&(0..4 - rank as i64).collect::<Vec<_>>());
+            name = self.builder.emit("Unsqueeze", &[&name, &axes], &[]);
+        }
+        self.builder
+            .emit("Transpose", &[&name], &[("perm", Attr::Ints(&as_ints(&TO_FIRST)))])
+    }
+
+    pub fn cast(&mut self, name: &str, to: DType) -> Result<String, Reason> {
+        let number = to.onnx().ok_or_else(|| format!("ONNX has no element type {to}"))? as i64;
+        Ok(self.builder.emit("Cast", &[name], &[("to", Attr::I(number))]))
+    }
+
+    /// The name of an int64 vector with the shape of `value` as TensorFlow sees it.
+    fn shape_of(&mut self, id: ValueId) -> Result<String, Reason> {
+        let value = &self.values[id];
+        if let Some(name) = &value.shape_name {
+            return Ok(name.clone());
+        }
+        let known: Option<Vec<i64>> = value.dims.iter().copied().collect();
+        let name = if let Some(dims) = known {
+            self.builder.vector(&dims)
+        } else if let Some(name) = value.name(Form::Plain).or(value.name(Form::Wide)) {
+            let name = name.to_string();
+            self.builder.emit("Shape", &[&name], &[])
+        } else {
+            // Asking for the shape must not make the transposed copy.
+            let name = self.name(id, Form::ChannelsFirst)?;
+            let shape = self.builder.emit("Shape", &[&name], &[]);
+            let order = self.builder.vector(&as_ints(&TO_LAST));
+            self.builder.emit("Gather", &[&shape, &order], &[("axis", Attr::I(0))])
+        };
+        self.values[id].shape_name = Some(name.clone());
+        Ok(name)
+    }
+}
+
+/// One node's conversion.
+pub struct Context<'a, 's> {
+    pub view: View<'a>,
+    pub state: &'s mut State,
+    inputs: Vec<ValueId>,
+}
+
+impl<'a, 's> Context<'a, 's> {
+    pub fn new(view: View<'a>, state: &'s mut State) -> Result<Self, Reason> {
+        let inputs = view.node().inputs.iter().enumerate().map(|(i, &port)| {
+            state
+                .find(port)
+                .ok_or_else(|| format!("input {i} ('{}') has no value", view.node().def.input[i]))
+        });
+        let inputs = inputs.collect::<Result<_, _>>()?;
+        state.builder.scope = view.node().name().to_string();
+        Ok(Context { view, state, inputs })
+    }
+
+    pub fn value(&self, i: usize) -> &Value {
+        &self.state.values[self.inputs[i]]
+    }
+
+    pub fn dtype(&self, i: usize) -> DType {
+        self.value(i).dtype
+    }
+
+    pub fn rank(&self, i: usize) -> usize {
+        self.value(i).dims.len()
+    }
+
+    /// The ONNX name of input `i` in `form`.
+    pub fn input(&mut self, i: usize, form: Form) -> Result<String, Reason> {
+        self.state.name(self.inputs[i], form)
+    }
+
+    /// The ONNX name of input `i` as TensorFlow has it.
+    pub fn plain(&mut self, i: usize) -> Result<String, Reason> {
+        self.input(i, Form::Plain)
+    }
+
+    /// The ONNX name of integer input `i` as int64.
+    pub fn wide(&mut self, i: usize) -> Result<String, Reason> {
+        let form = if self.dtype(i) == DType::INT64 { Form::Plain } else { Form::Wide };
+        self.input(i, form)
+    }
+
+    /// The name of the int64 vector that is input `i`'s shape.
+    pub fn shape_of(&mut self, i: usize) -> Result<String, Reason> {
+        self.state.shape_of(self.inputs[i])
+    }
+
+    pub fn emit(&mut self, op: &str, inputs: &[&str], attrs: &[(&str, Attr)]) -> String {
+        self.state.builder.emit(op, inputs, attrs)
+    }
+
+    pub fn vector(&mut self, values: &[i64]) -> String {
+        self.state.builder.vector(values)
+    }
+
+    pub fn scalar(&mut self, dtype: DType, value: f64) -> Result<String, Reason> {
+        self.state.builder.scalar(dtype, value)
+    }
+
+    /// The form in which one input lies now: the one that costs nothing.
+    pub fn form(&self, i: usize) -> Form {
+        self.shared_form(&[i])
+    }
+
+    /// The form in which an op that treats every element alike, and broadcasts `inputs` together, costs least.
+    pub fn shared_form(&self, inputs: &[usize]) -> Form {
+        let values: Vec<&Value> = inputs.iter().map(|&i| self.value(i)).collect();
+        let has_wide = values.iter().any(|v| v.name(Form::Wide).is_some());
+        if has_wide && values.iter().all(|v| v.dtype == DType::INT32 && v.has(Form::Wide)) {
+            return Form::Wide;
+        }
+        let rank = values.iter().map(|v| v.dims.len()).max().unwrap_or(0);
+        let first = values.iter().any(|v| v.dims.len() == 4 && v.name(Form::ChannelsFirst).is_some());
+        if rank != 4 || !first {
+            return Form::Plain;
+        }
+        // A vector needs no Transpose to stand beside channels-first tensors, a scalar needs nothing.
+        let to_make = |form| values.iter().filter(|v| v.dims.len() > 1 && !v.has(form)).count();
+        if to_make(Form::ChannelsFirst) <= to_make(Form::Plain) {
+            Form::ChannelsFirst
+        } else {
+            Form::Plain
+        }
+    }
+
+    /// Makes `name`, which has `form`, the node's output `i`.
+    pub fn give(&mut self, i: usize, form: Form, name: String) -> Result<(), Reason> {
+        let info = self.view.out(i)?;
+        let mut value = Value::new(info.dtype, self.view.out_dims(i)?.to_vec());
+        // Only int32 has a wide form: an op that turned wide integers into another type gave that type itself.
+        let form = if form == Form::Wide && info.dtype != DType::INT32 {
+            Form::Plain
+        } else {
+            form
+        };
+        value.set_name(form, name);
+        let port = Port {
+            node: self.view.id,
+            index: i,
+        };
+        self.state.add(port, value);
+        Ok(())
+    }
+
+    /// Makes `name`, of type int64, the node's output `i`, which is int32 or int64 to TensorFlow.
+    pub fn give_wide(&mut self, i: usize, name: String) -> Result<(), Reason> {
+        self.give(i, Form::Wide, name)
+    }
+
+    /// Makes output `i` the value of input `input`: the op does nothing here.
+    pub fn alias(&mut self, i: usize, input: usize) {
+        let port = Port {
+            node: self.view.id,
+            index: i,
+        };
+        self.state.ports.insert(port, self.inputs[input]);
+    }
+
+    pub fn give_constant(&mut self, i: usize, constant: Constant) {
+        let port = Port {
+            node: self.view.id,
+            index: i,
+        };
+        self.state.add(port, Value::from_constant(constant));
+    }
+
+    /// The known elements of input `i`, where it is a small integer tensor of which something is known.
+    pub fn elements(&self, i: usize) -> Option<Vec<Option<i64>>> {
+        self.value(i).elements.clone()
+    }
+
+    /// Adds what is known of the elements of output `i`, which was given before.
+    pub fn know(&mut self, i: usize, elements: Option<Vec<Option<i64>>>) {
+        let port = Port {
+            node: self.view.id,
+            index: i,
+        };
+        if let (Some(elements), Some(id)) = (elements, self.state.find(port)) {
+            self.state.values[id].know(elements);
+        }
+    }
+}

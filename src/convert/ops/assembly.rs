@@ -1,0 +1,172 @@
+//! Making a tensor from smaller ones: side by side, repeated, filled, counted.
+
+use super::{Converter, INTEGERS, NUMBERS, axis_in};
+use crate::convert::Reason;
+use crate::convert::builder::Attr;
+use crate::convert::context::Context;
+use crate::convert::value::{Form, integers};
+use crate::convert::view::{View, normal_axis};
+use crate::graph::DType;
+
+fn pack_axis(view: View) -> Result<usize, Reason> {
+    normal_axis(view.node().attr_i("axis").unwrap_or(0), view.rank(0)? + 1)
+}
+
+fn pack(cx: &mut Context) -> Result<(), Reason> {
+    let axis = pack_axis(cx.view)? as i64;
+    let inputs: Vec<usize> = (0..cx.view.count()).collect();
+    let form = if cx.shared_form(&inputs) == Form::Wide {
+        Form::Wide
+    } else {
+        Form::Plain
+    };
+    let axes = cx.vector(&[axis]);
+    let mut names = Vec::new();
+    for &i in &inputs {
+        let x = cx.input(i, form)?;
+        names.push(cx.emit("Unsqueeze", &[&x, &axes], &[]));
+    }
+    let out = concat(cx, &names, axis);
+    cx.give(0, form, out)?;
+    if cx.rank(0) == 0 {
+        let element = |&i: &usize| cx.elements(i).and_then(|e| e.first().copied()).flatten();
+        let known = inputs.iter().map(element).collect();
+        cx.know(0, Some(known));
+    }
+    Ok(())
+}
+
+fn concat(cx: &mut Context, names: &[String], axis: i64) -> String {
+    match names {
+        [one] => one.clone(),
+        _ => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            cx.emit("Concat", &names, &[("axis", Attr::I(axis))])
+        }
+    }
+}
+
+/// The axis is the last input.
+fn concat_axis(view: View) -> Result<usize, Reason> {
+    let last = view.count().checked_sub(1).ok_or("it has no inputs")?;
+    normal_axis(view.need_int(last, "axis")?, view.rank(0)?)
+}
+
+fn concat_v2(cx: &mut Context) -> Result<(), Reason> {
+    let axis = concat_axis(cx.view)?;
+    let inputs: Vec<usize> = (0..cx.view.count() - 1).collect();
+    let form = cx.shared_form(&inputs);
+    let names = inputs.iter().map(|&i| cx.input(i, form)).collect::<Result<Vec<_>, _>>()?;
+    let out = concat(cx, &names, axis_in(form, axis) as i64);
+    cx.give(0, form, out)?;
+    if cx.rank(0) == 1 {
+        let known: Option<Vec<Vec<Option<i64>>>> = inputs.iter().map(|&i| elements_or_open(cx, i)).collect();
+        cx.know(0, known.map(|parts| parts.concat()));
+    }
+    Ok(())
+}
+
+/// The elements of a vector; all unknown where only their number is known.
+fn elements_or_open(cx: &Context, i: usize) -> Option<Vec<Option<i64>>> {
+    let count = || usize::try_from(cx.value(i).dims[0]?).ok();
+    cx.elements(i).or_else(|| Some(vec![None; count().filter(|&n| n <= 64)?]))
+}
+
+fn tile(cx: &mut Context) -> Result<(), Reason> {
+    let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
+    let (x, repeats) = (cx.input(0, form)?, cx.wide(1)?);
+    let out = cx.emit("Tile", &[&x, &repeats], &[]);
+    cx.give(0, form, out)
+}
+
+fn fill(cx: &mut Context) -> Result<(), Reason> {
+    let (shape, value) = (cx.wide(0)?, cx.plain(1)?);
+    let out = cx.emit("Expand", &[&value, &shape], &[]);
+    cx.give(0, Form::Plain, out)
+}
+
+fn broadcast_to(cx: &mut Context) -> Result<(), Reason> {
+    let (x, shape) = (cx.plain(0)?, cx.wide(1)?);
+    let out = cx.emit("Expand", &[&x, &shape], &[]);
+    cx.give(0, Form::Plain, out)
+}
+
+fn range(cx: &mut Context) -> Result<(), Reason> {
+    let form = cx.shared_form(&[0, 1, 2]);
+    let (start, limit, delta) = (cx.input(0, form)?, cx.input(1, form)?, cx.input(2, form)?);
+    let out = cx.emit("Range", &[&start, &limit, &delta], &[]);
+    cx.give(0, form, out)
+}
+
+fn range_supports(view: View) -> Result<(), Reason> {
+    super::all_inputs(view, &[DType::FLOAT, DType::INT32, DType::INT64])
+}
+
+fn one_hot_supports(view: View) -> Result<(), Reason> {
+    view.accepts(0, INTEGERS)?;
+    view.accepts(2, NUMBERS)?;
+    one_hot_axis(view)?;
+    match view.need_int(1, "depth")? {
+        0.. => Ok(()),
+        depth => Err(format!("OneHot is not supported for depth={depth}.")),
+    }
+}
+
+fn one_hot_axis(view: View) -> Result<usize, Reason> {
+    normal_axis(view.node().attr_i("axis").unwrap_or(-1), view.rank(0)? + 1)
+}
+
+/// "on" where the index is the place along the new axis, else "off". ONNX's own OneHot counts negative indices from the
+/// end, where TensorFlow gives a row of "off".
+fn one_hot(cx: &mut Context) -> Result<(), Reason> {
+    let (axis, rank) = (one_hot_axis(cx.view)?, cx.rank(0));
+    let depth = cx.view.need_int(1, "depth")?;
+    let mut dims = vec![depth];
+    dims.extend(std::iter::repeat_n(1, rank - axis));
+    let places = integers(cx.dtype(0), &dims, &(0..depth).collect::<Vec<_>>()).ok_or("the depth is too large")?;
+    let places = cx.state.builder.initializer(&places)?;
+    let (indices, axes) = (cx.plain(0)?, cx.vector(&[axis as i64]));
+    let indices = cx.emit("Unsqueeze", &[&indices, &axes], &[]);
+    let hit = cx.emit("Equal", &[&indices, &places], &[]);
+    let (on, off) = (cx.plain(2)?, cx.plain(3)?);
+    let out = cx.emit("Where", &[&hit, &on, &off], &[]);
+    cx.give(0, Form::Plain, out)
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    Converter {
+        op: "BroadcastTo",
+        supports: |v| v.accepts(1, INTEGERS),
+        convert: broadcast_to,
+    },
+    Converter {
+        op: "ConcatV2",
+        supports: |v| concat_axis(v).map(|_| ()),
+        convert: concat_v2,
+    },
+    Converter {
+        op: "Fill",
+        supports: |v| v.accepts(0, INTEGERS),
+        convert: fill,
+    },
+    Converter {
+        op: "OneHot",
+        supports: one_hot_supports,
+        convert: one_hot,
+    },
+    Converter {
+        op: "Pack",
+        supports: |v| pack_axis(v).map(|_| ()),
+        convert: pack,
+    },
+    Converter {
+        op: "Range",
+        supports: range_supports,
+        convert: range,
+    },
+    Converter {
+        op: "Tile",
+        supports: |v| v.accepts(1, INTEGERS),
+        convert: tile,
+    },
+];

@@ -1,0 +1,177 @@
+//! Arithmetic of two tensors, broadcast together. Integer shape arithmetic is followed where its elements are known.
+
+use super::{Converter, FLOATS, INTEGERS, NUMBERS, all_inputs, broadcast, elementwise};
+use crate::convert::Reason;
+use crate::convert::builder::Attr;
+use crate::convert::context::Context;
+use crate::convert::value::Form;
+use crate::convert::view::View;
+use crate::graph::Constant;
+
+/// The single ONNX node `op`; known integer elements are computed by `fold` on the way.
+fn arithmetic(cx: &mut Context, op: &str, fold: fn(i64, i64) -> Option<i64>) -> Result<(), Reason> {
+    elementwise(cx, op, &[])?;
+    let known = fold_elements(cx, fold);
+    cx.know(0, known);
+    Ok(())
+}
+
+/// What is known of the result's elements, for tensors of equal size or one of a single element.
+fn fold_elements(cx: &Context, fold: fn(i64, i64) -> Option<i64>) -> Option<Vec<Option<i64>>> {
+    let (a, b) = (cx.elements(0)?, cx.elements(1)?);
+    if cx.rank(0).max(cx.rank(1)) > 1 || !(a.len() == b.len() || a.len() == 1 || b.len() == 1) {
+        return None;
+    }
+    let at = |v: &[Option<i64>], i: usize| if v.len() == 1 { v[0] } else { v[i] };
+    let len = if a.len() == 1 { b.len() } else { a.len() };
+    Some((0..len).map(|i| fold(at(&a, i)?, at(&b, i)?)).collect())
+}
+
+/// Both of ONNX's division rules for integers truncate, as TensorFlow's Div and TruncateDiv do.
+fn truncating_fold(a: i64, b: i64) -> Option<i64> {
+    a.checked_div(b)
+}
+
+/// floor(a/b). For integers (a - (a mod b)) / b, exact because ONNX's Mod has the sign of the divisor.
+fn floor_div(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let out = if cx.dtype(0).is_float() {
+        let quotient = cx.emit("Div", &[&x[0], &x[1]], &[]);
+        cx.emit("Floor", &[&quotient], &[])
+    } else {
+        let rest = cx.emit("Mod", &[&x[0], &x[1]], &[]);
+        let multiple = cx.emit("Sub", &[&x[0], &rest], &[]);
+        cx.emit("Div", &[&multiple, &x[1]], &[])
+    };
+    cx.give(0, form, out)?;
+    let known = fold_elements(cx, |a, b| {
+        let rest = a.checked_rem(b)?;
+        Some(a / b - i64::from(rest != 0 && (rest < 0) != (b < 0)))
+    });
+    cx.know(0, known);
+    Ok(())
+}
+
+/// The remainder with the divisor's sign. ONNX gives it for integers; for floats it gives C's fmod, corrected here as
+/// TensorFlow does: where the remainder is not zero and its sign is not the divisor's, the divisor is added.
+fn floor_mod(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    if !cx.dtype(0).is_float() {
+        let out = cx.emit("Mod", &[&x[0], &x[1]], &[]);
+        return cx.give(0, form, out);
+    }
+    let zero = cx.scalar(cx.dtype(0), 0.0)?;
+    let rest = cx.emit("Mod", &[&x[0], &x[1]], &[("fmod", Attr::I(1))]);
+    let negative_rest = cx.emit("Less", &[&rest, &zero], &[]);
+    let negative_divisor = cx.emit("Less", &[&x[1], &zero], &[]);
+    let differ = cx.emit("Xor", &[&negative_rest, &negative_divisor], &[]);
+    let exact = cx.emit("Equal", &[&rest, &zero], &[]);
+    let inexact = cx.emit("Not", &[&exact], &[]);
+    let wrong = cx.emit("And", &[&differ, &inexact], &[]);
+    let corrected = cx.emit("Add", &[&rest, &x[1]], &[]);
+    let out = cx.emit("Where", &[&wrong, &corrected, &rest], &[]);
+    cx.give(0, form, out)
+}
+
+/// a/b, and 0 where b is 0.
+fn div_no_nan(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let zero = cx.scalar(cx.dtype(0), 0.0)?;
+    let by_zero = cx.emit("Equal", &[&x[1], &zero], &[]);
+    let quotient = cx.emit("Div", &[&x[0], &x[1]], &[]);
+    let out = cx.emit("Where", &[&by_zero, &zero, &quotient], &[]);
+    cx.give(0, form, out)
+}
+
+fn squared_difference(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let difference = cx.emit("Sub", &[&x[0], &x[1]], &[]);
+    let out = cx.emit("Mul", &[&difference, &difference], &[]);
+    cx.give(0, form, out)
+}
+
+fn add_n(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let mut sum = x[0].clone();
+    for term in &x[1..] {
+        sum = cx.emit("Add", &[&sum, term], &[]);
+    }
+    if x.len() == 1 {
+        cx.alias(0, 0);
+        return Ok(());
+    }
+    cx.give(0, form, sum)
+}
+
+/// Adds a vector along the channels: the last dimension, or with data_format NCHW the second.
+fn bias_add(cx: &mut Context) -> Result<(), Reason> {
+    let (rank, nchw) = (cx.rank(0), cx.view.attr_or("data_format", "NHWC") == "NCHW");
+    if !nchw || rank < 3 {
+        return elementwise(cx, "Add", &[]);
+    }
+    let x = cx.plain(0)?;
+    let trailing: Vec<i64> = (1..rank as i64 - 1).collect();
+    let bias = match cx.value(1).constant.clone() {
+        Some(constant) => {
+            let mut dims = constant.dims.clone();
+            dims.extend(trailing.iter().map(|_| 1));
+            cx.state.builder.initializer(&Constant { dims, ..constant })?
+        }
+        None => {
+            let (bias, axes) = (cx.plain(1)?, cx.vector(&trailing));
+            cx.emit("Unsqueeze", &[&bias, &axes], &[])
+        }
+    };
+    let out = cx.emit("Add", &[&x, &bias], &[]);
+    cx.give(0, Form::Plain, out)
+}
+
+fn bias_add_supports(view: View) -> Result<(), Reason> {
+    all_inputs(view, NUMBERS)?;
+    view.accepts_rank(1, 1)?;
+    match view.rank(0)? {
+        0 | 1 => Err("BiasAdd needs an input of rank 2 or more.".to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn integer_types(view: View) -> Result<(), Reason> {
+    all_inputs(view, INTEGERS)
+}
+
+macro_rules! binary {
+    ($op:literal, $types:expr, $convert:expr) => {
+        Converter {
+            op: $op,
+            supports: |v| all_inputs(v, $types),
+            convert: $convert,
+        }
+    };
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    binary!("Add", NUMBERS, |cx| arithmetic(cx, "Add", i64::checked_add)),
+    binary!("AddN", NUMBERS, add_n),
+    binary!("AddV2", NUMBERS, |cx| arithmetic(cx, "Add", i64::checked_add)),
+    Converter {
+        op: "BiasAdd",
+        supports: bias_add_supports,
+        convert: bias_add,
+    },
+    binary!("Div", NUMBERS, |cx| arithmetic(cx, "Div", truncating_fold)),
+    binary!("DivNoNan", FLOATS, div_no_nan),
+    binary!("FloorDiv", NUMBERS, floor_div),
+    binary!("FloorMod", NUMBERS, floor_mod),
+    binary!("Maximum", NUMBERS, |cx| arithmetic(cx, "Max", |a, b| Some(a.max(b)))),
+    binary!("Minimum", NUMBERS, |cx| arithmetic(cx, "Min", |a, b| Some(a.min(b)))),
+    binary!("Mul", NUMBERS, |cx| arithmetic(cx, "Mul", i64::checked_mul)),
+    binary!("Pow", FLOATS, |cx| elementwise(cx, "Pow", &[])),
+    binary!("RealDiv", FLOATS, |cx| elementwise(cx, "Div", &[])),
+    binary!("SquaredDifference", NUMBERS, squared_difference),
+    binary!("Sub", NUMBERS, |cx| arithmetic(cx, "Sub", i64::checked_sub)),
+    Converter {
+        op: "TruncateDiv",
+        supports: integer_types,
+        convert: |cx| arithmetic(cx, "Div", truncating_fold),
+    },
+];

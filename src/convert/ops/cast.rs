@@ -1,0 +1,43 @@
+//! Cast.
+
+use super::{Converter, TENSORS, all_inputs};
+use crate::convert::Reason;
+use crate::convert::context::Context;
+use crate::convert::value::Form;
+use crate::graph::DType;
+
+/// Both round floats to integers toward zero and take every number but 0 for true. int32 kept as int64 needs no node to
+/// become int64.
+fn cast(cx: &mut Context) -> Result<(), Reason> {
+    let (from, to) = (cx.dtype(0), cx.view.out(0)?.dtype);
+    if from == to {
+        cx.alias(0, 0);
+        return Ok(());
+    }
+    let form = cx.form(0);
+    let x = cx.input(0, form)?;
+    let out = if form == Form::Wide && to == DType::INT64 {
+        x
+    } else {
+        cx.state.cast(&x, to)?
+    };
+    let form = if form == Form::Wide { Form::Plain } else { form };
+    cx.give(0, form, out)?;
+    if matches!(from, DType::INT32 | DType::INT64) && matches!(to, DType::INT32 | DType::INT64) {
+        let known = cx.elements(0);
+        cx.know(0, known);
+    }
+    Ok(())
+}
+
+pub const CONVERTERS: &[Converter] = &[Converter {
+    op: "Cast",
+    supports: |v| {
+        all_inputs(v, TENSORS)?;
+        match v.flag("Truncate") {
+            true => Err("Cast with Truncate=True is not supported.".to_string()),
+            false => Ok(()),
+        }
+    },
+    convert: cast,
+}];

@@ -1,0 +1,130 @@
+//! The converters: one record per TensorFlow op, in a file per family. Each file ends in its list; searching for an op's
+//! name in quotes lands there.
+
+mod activation;
+mod assembly;
+mod binary;
+mod cast;
+mod compare;
+mod convolution;
+mod identity;
+mod matmul;
+mod normalization;
+mod pad;
+mod pooling;
+mod reduction;
+mod shape;
+mod slicing;
+mod strided_slice;
+mod unary;
+mod window;
+
+use super::Reason;
+use super::builder::Attr;
+use super::context::Context;
+use super::value::Form;
+use super::view::View;
+use crate::graph::DType;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// How one TensorFlow op becomes ONNX.
+pub struct Converter {
+    pub op: &'static str,
+    /// Whether this node can be converted; what it promises, `convert` keeps. Types and ranks of all inputs and outputs
+    /// are known, and the types are ones that an engine holds, when it is asked.
+    pub supports: fn(View) -> Result<(), Reason>,
+    pub convert: fn(&mut Context) -> Result<(), Reason>,
+}
+
+const FAMILIES: &[&[Converter]] = &[
+    activation::CONVERTERS,
+    assembly::CONVERTERS,
+    binary::CONVERTERS,
+    cast::CONVERTERS,
+    compare::CONVERTERS,
+    convolution::CONVERTERS,
+    identity::CONVERTERS,
+    matmul::CONVERTERS,
+    normalization::CONVERTERS,
+    pad::CONVERTERS,
+    pooling::CONVERTERS,
+    reduction::CONVERTERS,
+    shape::CONVERTERS,
+    slicing::CONVERTERS,
+    strided_slice::CONVERTERS,
+    unary::CONVERTERS,
+];
+
+pub fn all() -> impl Iterator<Item = &'static Converter> {
+    FAMILIES.iter().copied().flatten()
+}
+
+pub fn find(op: &str) -> Option<&'static Converter> {
+    static BY_NAME: LazyLock<HashMap<&'static str, &'static Converter>> = LazyLock::new(|| all().map(|c| (c.op, c)).collect());
+    BY_NAME.get(op).copied()
+}
+
+/// Types with a fractional part that an engine computes in.
+pub const FLOATS: &[DType] = &[DType::FLOAT, DType::HALF];
+/// Types that an engine counts in.
+pub const INTEGERS: &[DType] = &[DType::INT32, DType::INT64];
+pub const NUMBERS: &[DType] = &[DType::FLOAT, DType::HALF, DType::INT32, DType::INT64];
+pub const BOOLS: &[DType] = &[DType::BOOL];
+/// Everything that may flow inside an engine.
+pub const TENSORS: &[DType] = &[DType::FLOAT, DType::HALF, DType::INT32, DType::INT64, DType::BOOL];
+
+/// TensorRT's limit.
+const MAX_RANK: usize = 8;
+
+/// Fails unless every tensor that goes into or comes out of the node is one that an engine can hold.
+pub fn check_tensors(view: View) -> Result<(), Reason> {
+    let check = |what: &str, i: usize, info: &crate::graph::TensorInfo| match info.shape.rank() {
+        _ if !TENSORS.contains(&info.dtype) => Err(format!("An engine cannot hold {what} {i}: unsupported data type {}", info.dtype)),
+        None => Err(format!("An engine cannot hold {what} {i}: its rank is unknown")),
+        Some(rank) if rank > MAX_RANK => Err(format!("An engine cannot hold {what} {i}: its rank {rank} is over {MAX_RANK}")),
+        Some(_) => Ok(()),
+    };
+    for i in 0..view.count() {
+        check("input", i, view.info(i)?)?;
+    }
+    if view.node().outputs.is_empty() {
+        return Err("The types and shapes of the outputs are unknown".to_string());
+    }
+    // Outputs that only training uses (batch normalisation's) may have no shape: the converter leaves them out.
+    let outputs = if view.op().starts_with("FusedBatchNorm") {
+        1
+    } else {
+        view.node().outputs.len()
+    };
+    (0..outputs).try_for_each(|i| check("output", i, view.out(i)?))
+}
+
+/// Predicate: every input has one of the types `allowed`.
+pub fn all_inputs(view: View, allowed: &[DType]) -> Result<(), Reason> {
+    (0..view.count()).try_for_each(|i| view.accepts(i, allowed))
+}
+
+/// Converts to the single ONNX node `op`, over all inputs, broadcast together.
+pub fn elementwise(cx: &mut Context, op: &str, attrs: &[(&str, Attr)]) -> Result<(), Reason> {
+    let (form, inputs) = broadcast(cx)?;
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let out = cx.emit(op, &inputs, attrs);
+    cx.give(0, form, out)
+}
+
+/// All inputs in the form that costs least for an op that broadcasts them together, and that form.
+pub fn broadcast(cx: &mut Context) -> Result<(Form, Vec<String>), Reason> {
+    let all: Vec<usize> = (0..cx.view.count()).collect();
+    let form = cx.shared_form(&all);
+    let names = all.iter().map(|&i| cx.input(i, form)).collect::<Result<_, _>>()?;
+    Ok((form, names))
+}
+
+/// The ONNX axis of a tensor in `form` for TensorFlow's `axis`.
+pub fn axis_in(form: Form, axis: usize) -> usize {
+    match form {
+        Form::ChannelsFirst => super::layout::axis_first(axis),
+        Form::Plain | Form::Wide => axis,
+    }
+}

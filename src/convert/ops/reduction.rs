@@ -1,0 +1,101 @@
+//! Reductions along axes, and the places of extremes.
+
+use super::{BOOLS, Converter, FLOATS, NUMBERS, axis_in};
+use crate::convert::Reason;
+use crate::convert::builder::Attr;
+use crate::convert::context::Context;
+use crate::convert::layout::order_survives;
+use crate::convert::value::Form;
+use crate::convert::view::{View, normal_axes, normal_axis};
+use crate::graph::DType;
+
+fn axes(view: View) -> Result<Vec<usize>, Reason> {
+    normal_axes(&view.need_ints(1, "axis")?, view.rank(0)?)
+}
+
+fn supports(view: View, types: &[DType]) -> Result<(), Reason> {
+    view.accepts(0, types)?;
+    axes(view).map(|_| ())
+}
+
+/// Reduces with the ONNX op `op`. Channels-first images are reduced as they lie where the result's order allows it.
+fn reduce(cx: &mut Context, op: &str) -> Result<(), Reason> {
+    let axes = axes(cx.view)?;
+    if axes.is_empty() {
+        cx.alias(0, 0);
+        return Ok(());
+    }
+    let keep = cx.view.flag("keep_dims");
+    let mut form = cx.form(0);
+    if form == Form::ChannelsFirst && !keep && !order_survives(&axes) {
+        form = Form::Plain;
+    }
+    let mut x = cx.input(0, form)?;
+    let bools = cx.dtype(0) == DType::BOOL;
+    if bools {
+        x = cx.state.cast(&x, DType::INT32)?;
+    }
+    let mut onnx_axes: Vec<i64> = axes.iter().map(|&a| axis_in(form, a) as i64).collect();
+    onnx_axes.sort_unstable();
+    let keepdims = ("keepdims", Attr::I(keep.into()));
+    let mut out = if op == "ReduceSum" {
+        let axes = cx.vector(&onnx_axes);
+        cx.emit(op, &[&x, &axes], &[keepdims])
+    } else {
+        cx.emit(op, &[&x], &[("axes", Attr::Ints(&onnx_axes)), keepdims])
+    };
+    if bools {
+        out = cx.state.cast(&out, DType::BOOL)?;
+    }
+    cx.give(0, if form == Form::ChannelsFirst && !keep { Form::Plain } else { form }, out)?;
+    if op == "ReduceProd" && cx.rank(0) == 1 {
+        let product = cx.elements(0).map(|v| vec![v.into_iter().try_fold(1i64, |p, e| p.checked_mul(e?))]);
+        cx.know(0, product);
+    }
+    Ok(())
+}
+
+/// The place of the largest or smallest element; the first one where several are equal.
+fn arg(cx: &mut Context, op: &str) -> Result<(), Reason> {
+    let axis = normal_axis(cx.view.need_int(1, "dimension")?, cx.rank(0))?;
+    let x = cx.plain(0)?;
+    let attrs = [("axis", Attr::I(axis as i64)), ("keepdims", Attr::I(0))];
+    let out = cx.emit(op, &[&x], &attrs);
+    cx.give_wide(0, out)
+}
+
+fn arg_supports(view: View) -> Result<(), Reason> {
+    view.accepts(0, &[DType::FLOAT, DType::HALF, DType::INT32])?;
+    normal_axis(view.need_int(1, "dimension")?, view.rank(0)?).map(|_| ())
+}
+
+macro_rules! reduction {
+    ($op:literal, $onnx:literal, $types:expr) => {
+        Converter {
+            op: $op,
+            supports: |v| supports(v, $types),
+            convert: |cx| reduce(cx, $onnx),
+        }
+    };
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    reduction!("All", "ReduceMin", BOOLS),
+    reduction!("Any", "ReduceMax", BOOLS),
+    Converter {
+        op: "ArgMax",
+        supports: arg_supports,
+        convert: |cx| arg(cx, "ArgMax"),
+    },
+    Converter {
+        op: "ArgMin",
+        supports: arg_supports,
+        convert: |cx| arg(cx, "ArgMin"),
+    },
+    reduction!("EuclideanNorm", "ReduceL2", FLOATS),
+    reduction!("Max", "ReduceMax", NUMBERS),
+    reduction!("Mean", "ReduceMean", FLOATS),
+    reduction!("Min", "ReduceMin", NUMBERS),
+    reduction!("Prod", "ReduceProd", NUMBERS),
+    reduction!("Sum", "ReduceSum", NUMBERS),
+];

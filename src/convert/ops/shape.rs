@@ -1,0 +1,197 @@
+//! Shapes: asking for them, and changing them without touching an element.
+
+use super::{Converter, INTEGERS, TENSORS};
+use crate::convert::Reason;
+use crate::convert::builder::Attr;
+use crate::convert::context::Context;
+use crate::convert::layout::{self, TO_FIRST, TO_LAST, as_ints, order_survives};
+use crate::convert::value::{Form, integers};
+use crate::convert::view::{View, normal_axes, normal_axis};
+use crate::graph::DType;
+
+fn any(_: View) -> Result<(), Reason> {
+    Ok(())
+}
+
+/// The shape as a vector; every size that is known now stays known, whatever the vector goes through.
+fn shape(cx: &mut Context) -> Result<(), Reason> {
+    for i in 0..cx.view.count() {
+        let dims = cx.value(i).dims.clone();
+        let name = cx.shape_of(i)?;
+        cx.give_wide(i, name)?;
+        cx.know(i, Some(dims));
+    }
+    Ok(())
+}
+
+fn size(cx: &mut Context) -> Result<(), Reason> {
+    let known: Option<Vec<i64>> = cx.value(0).dims.iter().copied().collect();
+    let shape = cx.shape_of(0)?;
+    let attrs = [("axes", Attr::Ints(&[0])), ("keepdims", Attr::I(0))];
+    let out = cx.emit("ReduceProd", &[&shape], &attrs);
+    cx.give_wide(0, out)?;
+    cx.know(0, known.map(|dims| vec![Some(dims.iter().product())]));
+    Ok(())
+}
+
+fn rank(cx: &mut Context) -> Result<(), Reason> {
+    let rank = integers(DType::INT32, &[], &[cx.rank(0) as i64]).ok_or("the rank is no int32")?;
+    cx.give_constant(0, rank);
+    Ok(())
+}
+
+/// To the shape in input 1. Sizes known from anywhere (that tensor, shape inference) are written down; one open size is
+/// left to be computed from the others, more make the tensor itself the shape.
+fn reshape(cx: &mut Context) -> Result<(), Reason> {
+    let inferred = cx.view.out_dims(0)?.to_vec();
+    let given = cx.elements(1).unwrap_or_else(|| vec![None; inferred.len()]);
+    let known: Vec<Option<i64>> = inferred
+        .iter()
+        .zip(&given)
+        .map(|(inferred, given)| inferred.or(given.filter(|&size| size >= 0)))
+        .collect();
+    let (form, x) = element_order(cx)?;
+    let open = known.iter().filter(|d| d.is_none()).count();
+    let zero = known.contains(&Some(0));
+    let out = if open == 0 || (open == 1 && !zero) {
+        let sizes: Vec<i64> = known.iter().map(|d| d.unwrap_or(-1)).collect();
+        let sizes = cx.vector(&sizes);
+        emit_reshape(cx, &x, &sizes, zero)
+    } else {
+        // A size that is 0 at run time is meant, as in TensorFlow, not ONNX's "as in the input".
+        let sizes = cx.wide(1)?;
+        emit_reshape(cx, &x, &sizes, true)
+    };
+    cx.give(0, form, out)?;
+    let elements = cx.elements(0);
+    cx.know(0, elements);
+    Ok(())
+}
+
+fn emit_reshape(cx: &mut Context, x: &str, sizes: &str, zero_is_zero: bool) -> String {
+    let allow = [("allowzero", Attr::I(1))];
+    cx.emit("Reshape", &[x, sizes], if zero_is_zero { &allow } else { &[] })
+}
+
+/// Input 0 in a form whose elements lie in TensorFlow's order: also channels-first, where the image is a single pixel or has
+/// a single channel. The second of the pair is the name, the first the form that a reshaped tensor then has.
+fn element_order(cx: &mut Context) -> Result<(Form, String), Reason> {
+    match cx.form(0) {
+        Form::Wide => Ok((Form::Wide, cx.wide(0)?)),
+        Form::ChannelsFirst => {
+            let dims = &cx.value(0).dims;
+            let same = (dims[1] == Some(1) && dims[2] == Some(1)) || dims[3] == Some(1);
+            let form = if same { Form::ChannelsFirst } else { Form::Plain };
+            Ok((Form::Plain, cx.input(0, form)?))
+        }
+        Form::Plain => Ok((Form::Plain, cx.plain(0)?)),
+    }
+}
+
+fn squeezed(view: View) -> Result<Vec<usize>, Reason> {
+    let dims = view.dims(0)?;
+    match view.node().attr_ints("squeeze_dims").unwrap_or_default() {
+        [] if dims.contains(&None) => Err("Squeeze needs the axes where dimensions are open.".to_string()),
+        [] => Ok((0..dims.len()).filter(|&i| dims[i] == Some(1)).collect()),
+        axes => normal_axes(axes, dims.len()),
+    }
+}
+
+fn squeeze(cx: &mut Context) -> Result<(), Reason> {
+    let axes = squeezed(cx.view)?;
+    if axes.is_empty() {
+        cx.alias(0, 0);
+        return Ok(());
+    }
+    let mut form = cx.form(0);
+    if form == Form::ChannelsFirst && !order_survives(&axes) {
+        form = Form::Plain;
+    }
+    let x = cx.input(0, form)?;
+    let axes: Vec<i64> = axes.iter().map(|&a| super::axis_in(form, a) as i64).collect();
+    let axes = cx.vector(&axes);
+    let out = cx.emit("Squeeze", &[&x, &axes], &[]);
+    cx.give(0, if form == Form::Wide { form } else { Form::Plain }, out)?;
+    let elements = cx.elements(0);
+    cx.know(0, elements);
+    Ok(())
+}
+
+fn expand_dims(cx: &mut Context) -> Result<(), Reason> {
+    let axis = normal_axis(cx.view.need_int(1, "dim")?, cx.rank(0) + 1)?;
+    let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
+    let x = cx.input(0, form)?;
+    let axes = cx.vector(&[axis as i64]);
+    let out = cx.emit("Unsqueeze", &[&x, &axes], &[]);
+    cx.give(0, form, out)?;
+    let elements = cx.elements(0);
+    cx.know(0, elements);
+    Ok(())
+}
+
+fn permutation(view: View) -> Result<Vec<usize>, Reason> {
+    let perm = view.need_ints(1, "perm")?;
+    let rank = view.rank(0)?;
+    let axes: Vec<usize> = perm.iter().map(|&a| normal_axis(a, rank)).collect::<Result<_, _>>()?;
+    let mut sorted = axes.clone();
+    sorted.sort_unstable();
+    match sorted.into_iter().eq(0..rank) {
+        true => Ok(axes),
+        false => Err(format!("{perm:?} is no permutation of {rank} dimensions.")),
+    }
+}
+
+/// A model's own transposes between NHWC and NCHW change the form only, so they cancel with those of the layout.
+fn transpose(cx: &mut Context) -> Result<(), Reason> {
+    let perm = permutation(cx.view)?;
+    if perm.is_sorted() {
+        cx.alias(0, 0);
+        return Ok(());
+    }
+    if let Some(constant) = cx.value(0).constant.clone() {
+        cx.give_constant(0, layout::transpose(&constant, &perm));
+        return Ok(());
+    }
+    if perm == TO_FIRST && cx.value(0).has(Form::ChannelsFirst) {
+        let name = cx.input(0, Form::ChannelsFirst)?;
+        return cx.give(0, Form::Plain, name);
+    }
+    let x = cx.plain(0)?;
+    if perm == TO_LAST {
+        return cx.give(0, Form::ChannelsFirst, x);
+    }
+    let out = cx.emit("Transpose", &[&x], &[("perm", Attr::Ints(&as_ints(&perm)))]);
+    cx.give(0, Form::Plain, out)
+}
+
+macro_rules! record {
+    ($op:literal, $supports:expr, $convert:expr) => {
+        Converter {
+            op: $op,
+            supports: $supports,
+            convert: $convert,
+        }
+    };
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    record!(
+        "ExpandDims",
+        |v| normal_axis(v.need_int(1, "dim")?, v.rank(0)? + 1).map(|_| ()),
+        expand_dims
+    ),
+    record!("Rank", any, rank),
+    record!(
+        "Reshape",
+        |v| {
+            v.accepts(0, TENSORS)?;
+            v.accepts(1, INTEGERS)
+        },
+        reshape
+    ),
+    record!("Shape", any, shape),
+    record!("ShapeN", any, shape),
+    record!("Size", any, size),
+    record!("Squeeze", |v| squeezed(v).map(|_| ()), squeeze),
+    record!("Transpose", |v| permutation(v).map(|_| ()), transpose),
+];

@@ -1,0 +1,247 @@
+//! Taking parts of a tensor: by index, by begin and size, by equal or given pieces.
+
+use super::{Converter, FLOATS, INTEGERS, axis_in};
+use crate::convert::Reason;
+use crate::convert::builder::Attr;
+use crate::convert::context::Context;
+use crate::convert::value::Form;
+use crate::convert::view::{View, normal_axis};
+
+/// Larger than any size: "to the end".
+pub const END: i64 = i64::MAX;
+
+/// One element of an int64 vector that is put together.
+#[derive(Clone)]
+pub enum Piece {
+    Known(i64),
+    /// The ONNX name of an int64 vector with one element.
+    Named(String),
+}
+
+/// Element `at` of the integer vector in input `i`.
+pub fn piece(cx: &mut Context, i: usize, at: usize) -> Result<Piece, Reason> {
+    if let Some(Some(known)) = cx.elements(i).and_then(|e| e.get(at).copied()) {
+        return Ok(Piece::Known(known));
+    }
+    let vector = cx.wide(i)?;
+    if cx.value(i).dims == [Some(1)] {
+        return Ok(Piece::Named(vector));
+    }
+    let at = cx.vector(&[at as i64]);
+    Ok(Piece::Named(cx.emit("Gather", &[&vector, &at], &[("axis", Attr::I(0))])))
+}
+
+/// The int64 vector of these elements.
+pub fn assemble(cx: &mut Context, pieces: &[Piece]) -> String {
+    let known: Option<Vec<i64>> = pieces
+        .iter()
+        .map(|p| match p {
+            Piece::Known(value) => Some(*value),
+            Piece::Named(_) => None,
+        })
+        .collect();
+    if let Some(values) = known {
+        return cx.vector(&values);
+    }
+    let names: Vec<String> = pieces
+        .iter()
+        .map(|p| match p {
+            Piece::Known(value) => cx.vector(&[*value]),
+            Piece::Named(name) => name.clone(),
+        })
+        .collect();
+    match names.as_slice() {
+        [one] => one.clone(),
+        _ => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            cx.emit("Concat", &names, &[("axis", Attr::I(0))])
+        }
+    }
+}
+
+fn gather_axis(view: View) -> Result<usize, Reason> {
+    match view.op() {
+        "Gather" => normal_axis(0, view.rank(0)?),
+        _ => normal_axis(view.need_int(2, "axis")?, view.rank(0)?),
+    }
+}
+
+fn gather_supports(view: View) -> Result<(), Reason> {
+    view.accepts(1, INTEGERS)?;
+    if view.node().attr_i("batch_dims").unwrap_or(0) != 0 {
+        return Err("GatherV2 is not supported for batch_dims other than 0.".to_string());
+    }
+    gather_axis(view).map(|_| ())
+}
+
+fn gather(cx: &mut Context) -> Result<(), Reason> {
+    let axis = gather_axis(cx.view)?;
+    let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
+    let data = cx.input(0, form)?;
+    let indices = if cx.form(1) == Form::Wide { cx.wide(1)? } else { cx.plain(1)? };
+    let out = cx.emit("Gather", &[&data, &indices], &[("axis", Attr::I(axis as i64))]);
+    cx.give(0, form, out)?;
+    if let (1, Some(data), Some(indices)) = (cx.rank(0), cx.elements(0), cx.elements(1)) {
+        let pick = |i: Option<i64>| data.get(usize::try_from(i?).ok()?).copied().flatten();
+        cx.know(0, Some(indices.into_iter().map(pick).collect()));
+    }
+    Ok(())
+}
+
+/// begin and size; a size of -1 is "to the end", also when it is known at run time only.
+fn slice(cx: &mut Context) -> Result<(), Reason> {
+    let (mut starts, mut ends) = (Vec::new(), Vec::new());
+    let rank = cx.rank(0);
+    for axis in 0..rank {
+        let (begin, size) = (piece(cx, 1, axis)?, piece(cx, 2, axis)?);
+        ends.push(match (&begin, &size) {
+            (_, Piece::Known(-1)) => Piece::Known(END),
+            (Piece::Known(begin), Piece::Known(size)) => Piece::Known(begin + size),
+            (Piece::Known(0), Piece::Named(size)) => {
+                let size = size.clone();
+                Piece::Named(end_of(cx, &size, &size))
+            }
+            (_, Piece::Known(_)) => {
+                let (begin, size) = (assemble(cx, &[begin.clone()]), assemble(cx, &[size]));
+                Piece::Named(cx.emit("Add", &[&begin, &size], &[]))
+            }
+            (_, Piece::Named(size)) => {
+                let (begin, size) = (assemble(cx, &[begin.clone()]), size.clone());
+                let end = cx.emit("Add", &[&begin, &size], &[]);
+                Piece::Named(end_of(cx, &size, &end))
+            }
+        });
+        starts.push(begin);
+    }
+    let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
+    let x = cx.input(0, form)?;
+    let (starts, ends) = (assemble(cx, &starts), assemble(cx, &ends));
+    let axes = cx.vector(&(0..rank as i64).collect::<Vec<_>>());
+    let out = cx.emit("Slice", &[&x, &starts, &ends, &axes], &[]);
+    cx.give(0, form, out)
+}
+
+/// `end`, or the end of the tensor where `size` is negative.
+fn end_of(cx: &mut Context, size: &str, end: &str) -> String {
+    let (zero, last) = (cx.vector(&[0]), cx.vector(&[END]));
+    let open = cx.emit("Less", &[size, &zero], &[]);
+    cx.emit("Where", &[&open, &last, end], &[])
+}
+
+/// Equal pieces (`Split`), or pieces of given sizes (`SplitV`): axis input and data input stand in another order.
+fn split(cx: &mut Context, data: usize, axis: usize) -> Result<(), Reason> {
+    let tf_axis = normal_axis(cx.view.need_int(axis, "axis")?, cx.rank(data))?;
+    let outputs = cx.view.node().outputs.len();
+    if outputs == 1 {
+        cx.alias(0, data);
+        return Ok(());
+    }
+    let form = cx.form(data);
+    let x = cx.input(data, form)?;
+    let attrs = [("axis", Attr::I(axis_in(form, tf_axis) as i64))];
+    let names = if cx.view.op() == "SplitV" {
+        let sizes = split_sizes(cx.view)?;
+        let sizes = cx.vector(&sizes);
+        cx.state.builder.emit_many("Split", &[&x, &sizes], outputs, &attrs)
+    } else {
+        cx.state.builder.emit_many("Split", &[&x], outputs, &attrs)
+    };
+    for (i, name) in names.into_iter().enumerate() {
+        cx.give(i, form, name)?;
+    }
+    Ok(())
+}
+
+fn split_sizes(view: View) -> Result<Vec<i64>, Reason> {
+    let mut sizes = view.need_ints(1, "size_splits")?;
+    let axis = normal_axis(view.need_int(2, "axis")?, view.rank(0)?)?;
+    if let Some(open) = sizes.iter().position(|&s| s < 0) {
+        let whole = view.dims(0)?[axis].ok_or("SplitV with a size of -1 needs a known dimension.")?;
+        let others: i64 = sizes.iter().filter(|&&s| s >= 0).sum();
+        sizes[open] = whole - others;
+    }
+    Ok(sizes)
+}
+
+fn unpack_axis(view: View) -> Result<usize, Reason> {
+    normal_axis(view.node().attr_i("axis").unwrap_or(0), view.rank(0)?)
+}
+
+/// Output i is row i along the axis. Rows that nobody takes are left out with the rest of the unused nodes.
+fn unpack(cx: &mut Context) -> Result<(), Reason> {
+    let axis = unpack_axis(cx.view)?;
+    let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
+    let x = cx.input(0, form)?;
+    let known = if cx.rank(0) == 1 { cx.elements(0) } else { None };
+    for i in 0..cx.view.node().outputs.len() {
+        let at = cx.state.builder.index(i as i64);
+        let out = cx.emit("Gather", &[&x, &at], &[("axis", Attr::I(axis as i64))]);
+        cx.give(i, form, out)?;
+        cx.know(i, known.as_ref().and_then(|e| Some(vec![*e.get(i)?])));
+    }
+    Ok(())
+}
+
+/// The k largest along the last dimension, largest first, and their places.
+fn top_k(cx: &mut Context) -> Result<(), Reason> {
+    let k = cx.view.need_int(1, "k")?;
+    let (x, k) = (cx.plain(0)?, cx.vector(&[k]));
+    let mut names = cx.state.builder.emit_many("TopK", &[&x, &k], 2, &[("axis", Attr::I(-1))]);
+    let places = names.pop().ok_or("TopK has two outputs")?;
+    cx.give(0, Form::Plain, names.remove(0))?;
+    cx.give_wide(1, places)
+}
+
+fn top_k_supports(view: View) -> Result<(), Reason> {
+    view.accepts(0, FLOATS)?;
+    match view.need_int(1, "k")? {
+        1.. => Ok(()),
+        k => Err(format!("TopKV2 is not supported for k={k}.")),
+    }
+}
+
+/// Sizes of tensors that hold positions are always known in rank; here also how many there are.
+fn slice_supports(view: View) -> Result<(), Reason> {
+    view.accepts(1, INTEGERS)?;
+    view.accepts(2, INTEGERS)?;
+    view.accepts_rank(1, 1)?;
+    view.accepts_rank(2, 1)
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    Converter {
+        op: "Gather",
+        supports: gather_supports,
+        convert: gather,
+    },
+    Converter {
+        op: "GatherV2",
+        supports: gather_supports,
+        convert: gather,
+    },
+    Converter {
+        op: "Slice",
+        supports: slice_supports,
+        convert: slice,
+    },
+    Converter {
+        op: "Split",
+        supports: |v| normal_axis(v.need_int(0, "split_dim")?, v.rank(1)?).map(|_| ()),
+        convert: |cx| split(cx, 1, 0),
+    },
+    Converter {
+        op: "SplitV",
+        supports: |v| split_sizes(v).map(|_| ()),
+        convert: |cx| split(cx, 0, 2),
+    },
+    Converter {
+        op: "TopKV2",
+        supports: top_k_supports,
+        convert: top_k,
+    },
+    Converter {
+        op: "Unpack",
+        supports: |v| unpack_axis(v).map(|_| ()),
+        convert: unpack,
+    },
+];

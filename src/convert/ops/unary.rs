@@ -1,0 +1,130 @@
+//! Functions of one element.
+
+use super::{BOOLS, Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise};
+use crate::convert::Reason;
+use crate::convert::builder::Attr;
+use crate::convert::context::Context;
+
+/// sqrt, then 1/x: ONNX has no rsqrt.
+fn rsqrt(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let root = cx.emit("Sqrt", &[&x[0]], &[]);
+    let out = cx.emit("Reciprocal", &[&root], &[]);
+    cx.give(0, form, out)
+}
+
+fn square(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let out = cx.emit("Mul", &[&x[0], &x[0]], &[]);
+    cx.give(0, form, out)
+}
+
+/// log(1+x) without the loss near zero: where 1+x rounds to u, the answer is log(u)*x/(u-1) (Kahan), and x where u is 1.
+fn log1p(cx: &mut Context) -> Result<(), Reason> {
+    let one = cx.scalar(cx.dtype(0), 1.0)?;
+    let (form, x) = broadcast(cx)?;
+    let u = cx.emit("Add", &[&x[0], &one], &[]);
+    let log = cx.emit("Log", &[&u], &[]);
+    let rounded = cx.emit("Sub", &[&u, &one], &[]);
+    let ratio = cx.emit("Div", &[&x[0], &rounded], &[]);
+    let exact = cx.emit("Mul", &[&log, &ratio], &[]);
+    let tiny = cx.emit("Equal", &[&u, &one], &[]);
+    let out = cx.emit("Where", &[&tiny, &x[0], &exact], &[]);
+    cx.give(0, form, out)
+}
+
+/// exp(x)-1 without the loss near zero: tanh(x/2) * (exp(x)+1).
+fn expm1(cx: &mut Context) -> Result<(), Reason> {
+    let (one, half) = (cx.scalar(cx.dtype(0), 1.0)?, cx.scalar(cx.dtype(0), 0.5)?);
+    let (form, x) = broadcast(cx)?;
+    let halved = cx.emit("Mul", &[&x[0], &half], &[]);
+    let tanh = cx.emit("Tanh", &[&halved], &[]);
+    let exp = cx.emit("Exp", &[&x[0]], &[]);
+    let sum = cx.emit("Add", &[&exp, &one], &[]);
+    let out = cx.emit("Mul", &[&tanh, &sum], &[]);
+    cx.give(0, form, out)
+}
+
+/// Zeros or ones of the input's shape.
+fn filled(cx: &mut Context, value: f64) -> Result<(), Reason> {
+    let value = cx.scalar(cx.dtype(0), value)?;
+    let shape = cx.shape_of(0)?;
+    let out = cx.emit("Expand", &[&value, &shape], &[]);
+    cx.give(0, crate::convert::value::Form::Plain, out)
+}
+
+macro_rules! same {
+    ($op:literal, $onnx:literal, $types:expr) => {
+        Converter {
+            op: $op,
+            supports: |v| all_inputs(v, $types),
+            convert: |cx| elementwise(cx, $onnx, &[]),
+        }
+    };
+}
+
+macro_rules! floats {
+    ($op:literal, $convert:expr) => {
+        Converter {
+            op: $op,
+            supports: |v| all_inputs(v, FLOATS),
+            convert: $convert,
+        }
+    };
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    same!("Abs", "Abs", NUMBERS),
+    same!("Acos", "Acos", FLOATS),
+    same!("Acosh", "Acosh", FLOATS),
+    same!("Asin", "Asin", FLOATS),
+    same!("Asinh", "Asinh", FLOATS),
+    same!("Atan", "Atan", FLOATS),
+    same!("Atanh", "Atanh", FLOATS),
+    same!("Ceil", "Ceil", FLOATS),
+    same!("Cos", "Cos", FLOATS),
+    same!("Cosh", "Cosh", FLOATS),
+    same!("Erf", "Erf", FLOATS),
+    same!("Exp", "Exp", FLOATS),
+    same!("Floor", "Floor", FLOATS),
+    same!("Inv", "Reciprocal", FLOATS),
+    same!("IsInf", "IsInf", FLOATS),
+    same!("IsNan", "IsNaN", FLOATS),
+    same!("Log", "Log", FLOATS),
+    same!("LogicalNot", "Not", BOOLS),
+    same!("Neg", "Neg", NUMBERS),
+    same!("Reciprocal", "Reciprocal", FLOATS),
+    // Both round halves to even.
+    same!("Rint", "Round", FLOATS),
+    same!("Round", "Round", FLOATS),
+    same!("Sigmoid", "Sigmoid", FLOATS),
+    same!("Sign", "Sign", NUMBERS),
+    same!("Sin", "Sin", FLOATS),
+    same!("Sinh", "Sinh", FLOATS),
+    same!("Sqrt", "Sqrt", FLOATS),
+    same!("Tan", "Tan", FLOATS),
+    same!("Tanh", "Tanh", FLOATS),
+    floats!("Expm1", expm1),
+    floats!("Log1p", log1p),
+    floats!("Rsqrt", rsqrt),
+    Converter {
+        op: "Square",
+        supports: |v| all_inputs(v, NUMBERS),
+        convert: square,
+    },
+    Converter {
+        op: "OnesLike",
+        supports: |v| all_inputs(v, NUMBERS),
+        convert: |cx| filled(cx, 1.0),
+    },
+    Converter {
+        op: "ZerosLike",
+        supports: |v| all_inputs(v, NUMBERS),
+        convert: |cx| filled(cx, 0.0),
+    },
+];
+
+/// The attribute list of an op with one float attribute.
+pub fn one_float<'a>(name: &'a str, value: f32) -> [(&'a str, Attr<'a>); 1] {
+    [(name, Attr::F(value))]
+}

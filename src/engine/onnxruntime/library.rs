@@ -1,0 +1,59 @@
+//! Finding and loading ONNX Runtime's shared library, once a process.
+
+use crate::engine::EngineError;
+use crate::settings::Settings;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
+use parking_lot::Mutex;
+use std::path::PathBuf;
+
+/// The loaded library.
+#[derive(Clone)]
+pub struct Library {
+    pub environment: Environment,
+    pub version: String,
+    pub path: PathBuf,
+}
+
+// A failure is not kept: what was missing may be there at the next try (ORT_DYLIB_PATH set late, say).
+static LOADED: Mutex<Option<Library>> = Mutex::new(None);
+
+/// The library of this process: ORT_DYLIB_PATH, else `libonnxruntime.so` where the system's loader looks. The Python
+/// package sets ORT_DYLIB_PATH to the library inside the installed `onnxruntime` wheel.
+pub fn library() -> Result<Library, EngineError> {
+    let mut loaded = LOADED.lock();
+    if let Some(library) = &*loaded {
+        return Ok(library.clone());
+    }
+    let library = load(
+        Settings::current()
+            .ort_dylib_path
+            .map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from),
+    )?;
+    *loaded = Some(library.clone());
+    Ok(library)
+}
+
+fn load(path: PathBuf) -> Result<Library, EngineError> {
+    let unavailable = |why: String| {
+        EngineError::Unavailable(format!(
+            "ONNX Runtime cannot be used: {why}; install the Python package onnxruntime (1.17 or newer), or set ORT_DYLIB_PATH to a libonnxruntime.so"
+        ))
+    };
+    let version = super::sys::version(&path).map_err(unavailable)?;
+    let builder = ort::init_from(&path).map_err(|e| unavailable(e.to_string()))?;
+    // One pool for all engines of the process, and no spinning: TensorFlow's own threads want the cores between runs.
+    let pool = GlobalThreadPoolOptions::default()
+        .with_spin_control(false)
+        .map_err(|e| unavailable(e.to_string()))?;
+    let environment = builder
+        .with_name("tftrt")
+        .with_telemetry(false)
+        .with_global_thread_pool(pool)
+        .build()
+        .map_err(|e| unavailable(e.to_string()))?;
+    Ok(Library {
+        environment,
+        version,
+        path,
+    })
+}

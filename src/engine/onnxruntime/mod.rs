@@ -1,0 +1,187 @@
+//! The CPU backend: ONNX Runtime runs the segment's ONNX model.
+//!
+//! Its plan is the model itself: ONNX Runtime compiles in memory, in milliseconds to seconds. Inputs are read where
+//! TensorFlow put them. Outputs are written straight into TensorFlow's memory once their shapes are known; they are
+//! known from the second run of an input shape on (the first run of a shape lets ONNX Runtime allocate, and copies).
+
+mod library;
+mod sys;
+
+pub use library::{Library, library};
+
+use super::{Backend, Bindings, BuildRequest, Engine, EngineError, Memory, MemoryMut, TensorView};
+use crate::graph::DType;
+use bytes::Bytes;
+use lru::LruCache;
+use ort::session::Session;
+use parking_lot::Mutex;
+use std::ffi::CString;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// How many input shapes an engine remembers the output shapes of.
+const REMEMBERED_SHAPES: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+
+/// The name that plans of this backend carry.
+pub const NAME: &str = "onnxruntime";
+
+pub struct OnnxRuntime;
+
+impl Backend for OnnxRuntime {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> Result<String, EngineError> {
+        Ok(library()?.version)
+    }
+
+    fn build(&self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
+        let library = library()?;
+        OrtEngine::new(&library, request.model.onnx.clone())
+            .map(|e| Arc::new(e) as Arc<dyn Engine>)
+            .map_err(EngineError::Build)
+    }
+
+    fn load(&self, _node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
+        let library = library()?;
+        OrtEngine::new(&library, payload)
+            .map(|e| Arc::new(e) as Arc<dyn Engine>)
+            .map_err(EngineError::Load)
+    }
+}
+
+struct OrtEngine {
+    session: Session,
+    model: Bytes,
+    memory: sys::HostMemory,
+    input_names: Vec<CString>,
+    output_names: Vec<CString>,
+    output_types: Vec<DType>,
+    /// Output shapes by input shapes, as the last run saw them.
+    shapes: Mutex<LruCache<Vec<Vec<i64>>, Arc<[Vec<i64>]>>>,
+}
+
+impl OrtEngine {
+    fn new(library: &Library, model: Bytes) -> Result<Self, String> {
+        let text = |e: &dyn std::fmt::Display| e.to_string();
+        let mut builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
+        let session = builder.commit_from_memory(&model).map_err(|e| text(&e))?;
+        let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
+        let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;
+        let output_names = session.outputs().iter().map(|o| name(o.name())).collect::<Result<_, _>>()?;
+        let output_types = session
+            .outputs()
+            .iter()
+            .map(|o| output_type(o.name(), o.dtype()))
+            .collect::<Result<_, _>>()?;
+        let memory = sys::HostMemory::new()?;
+        Ok(OrtEngine {
+            session,
+            model,
+            memory,
+            input_names,
+            output_names,
+            output_types,
+            shapes: Mutex::new(LruCache::new(REMEMBERED_SHAPES)),
+        })
+    }
+
+    /// Runs with outputs that ONNX Runtime allocates, copies them, and remembers their shapes.
+    fn run_and_learn(&self, key: Vec<Vec<i64>>, io: &mut dyn Bindings) -> Result<(), String> {
+        let mut outputs: Vec<_> = self.output_names.iter().map(|_| sys::Value::unallocated()).collect();
+        {
+            let inputs = self.values(io.inputs())?;
+            sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+        }
+        let shapes = outputs.iter().map(sys::Value::dims).collect::<Result<Vec<_>, _>>()?;
+        let bound = io.bind(&shapes).map_err(|e| e.to_string())?;
+        for (value, to) in outputs.iter().zip(bound.outputs) {
+            value.copy_to(host_mut(to)?)?;
+        }
+        self.shapes.lock().put(key, shapes.into());
+        Ok(())
+    }
+
+    fn values<'a>(&self, inputs: &'a [TensorView<'a>]) -> Result<Vec<sys::Value<'a>>, String> {
+        inputs
+            .iter()
+            .map(|input| match input.memory {
+                Memory::Host(data) => sys::Value::input(&self.memory, input.dtype, input.dims, data),
+                Memory::Device(_) => Err("ONNX Runtime's CPU backend was handed device memory".to_string()),
+            })
+            .collect()
+    }
+}
+
+impl Engine for OrtEngine {
+    fn payload(&self) -> Bytes {
+        self.model.clone()
+    }
+
+    fn backend(&self) -> &'static dyn Backend {
+        &OnnxRuntime
+    }
+
+    fn run(&self, _profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError> {
+        if io.inputs().len() != self.input_names.len() {
+            return Err(EngineError::Run(format!(
+                "the plan takes {} inputs, the node has {}",
+                self.input_names.len(),
+                io.inputs().len()
+            )));
+        }
+        let key: Vec<Vec<i64>> = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
+        let known = self.shapes.lock().get(&key).cloned();
+        let Some(shapes) = known else {
+            return self.run_and_learn(key, io).map_err(EngineError::Run);
+        };
+        let bound = io.bind(&shapes)?;
+        let run = || -> Result<(), String> {
+            let inputs = self.values(bound.inputs)?;
+            let mut outputs = bound
+                .outputs
+                .into_iter()
+                .zip(&*shapes)
+                .zip(&self.output_types)
+                .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
+                .collect::<Result<Vec<_>, _>>()?;
+            sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)
+        };
+        run().map_err(|why| {
+            // Output shapes that depend on values may differ from what was learned: learn anew next time.
+            self.shapes.lock().pop(&key);
+            EngineError::Run(why)
+        })
+    }
+}
+
+fn host_mut(memory: MemoryMut<'_>) -> Result<&mut [u8], String> {
+    match memory {
+        MemoryMut::Host(bytes) => Ok(bytes),
+        MemoryMut::Device(_) => Err("ONNX Runtime's CPU backend was handed device memory".to_string()),
+    }
+}
+
+fn output_type(name: &str, value: &ort::value::ValueType) -> Result<DType, String> {
+    use ort::value::TensorElementType as T;
+    let element = value.tensor_type().ok_or_else(|| format!("output '{name}' is no tensor"))?;
+    Ok(match element {
+        T::Float32 => DType::FLOAT,
+        T::Float64 => DType::DOUBLE,
+        T::Float16 => DType::HALF,
+        T::Bfloat16 => DType::BFLOAT16,
+        T::Int8 => DType::INT8,
+        T::Int16 => DType::INT16,
+        T::Int32 => DType::INT32,
+        T::Int64 => DType::INT64,
+        T::Uint8 => DType::UINT8,
+        T::Uint16 => DType::UINT16,
+        T::Bool => DType::BOOL,
+        other => {
+            return Err(format!(
+                "output '{name}' has the element type {other:?}, which TensorFlow's engine op cannot give"
+            ));
+        }
+    })
+}

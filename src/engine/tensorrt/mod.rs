@@ -1,0 +1,14 @@
+//! TensorRT, reached by dlopen: no TensorRT is needed at build time, and one binary serves TensorRT 8.6, 10, 11 and
+//! TensorRT-RTX 1.
+//!
+//! Three layers. [`sys`] holds all that is particular to one version (slots, enum values, the width of `Dims`, the logger's
+//! layout) and all `unsafe` code; [`result`] turns refusals into errors that carry TensorRT's own messages; [`safe`] has the
+//! objects that the rest of the crate uses.
+
+pub mod result;
+pub mod safe;
+pub mod sys;
+
+pub use result::Error;
+pub use safe::build_plan;
+pub use sys::{Library, Version};

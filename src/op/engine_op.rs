@@ -1,0 +1,372 @@
+//! One kernel instance of TRTEngineOp.
+
+use super::attrs::Attrs;
+use super::fallback::{Fallback, Kind};
+use super::resource::{Identity, Loaded, Resource};
+use super::segment::Segment;
+use crate::cache::{Built, EngineCache, Found, Hit, Key, Lookup, Mode};
+use crate::engine::{Backend, BuildRequest, Engine, Precision, backend_for};
+use crate::profile::{Bounds, Profile, profiles};
+use crate::settings::Settings;
+use crate::tf::{Call, Code, Status};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::sync::atomic::Ordering::Relaxed;
+
+pub struct EngineOp {
+    attrs: Attrs,
+    gpu: bool,
+    /// Handles of the native segment, one a function library runtime.
+    native: Mutex<Vec<(usize, u64)>>,
+}
+
+impl EngineOp {
+    /// From a serialized `NodeDef`; `gpu` tells the device of the kernel.
+    pub fn new(node_def: Bytes, gpu: bool) -> Result<EngineOp, Status> {
+        Ok(EngineOp {
+            attrs: Attrs::parse(node_def)?,
+            gpu,
+            native: Mutex::default(),
+        })
+    }
+
+    /// Runs one call: on an engine, else natively, else it fails with the reason of both.
+    pub fn compute(&self, call: Call) {
+        let resource = match call.resource(&self.attrs.engine, self.attrs.capacity) {
+            Ok(resource) => resource,
+            Err(status) => return call.fail(&status),
+        };
+        match self.run_engine(&call, &resource) {
+            Ok(()) => {
+                resource.engine_calls.fetch_add(1, Relaxed);
+                call.finish();
+            }
+            Err(fallback) => self.run_native(call, &resource, &fallback),
+        }
+    }
+
+    fn run_engine(&self, call: &Call, resource: &Resource) -> Result<(), Fallback> {
+        self.check_inputs(call.shapes())
+            .map_err(|why| Fallback::new(Kind::InputMismatch, why))?;
+        if self.attrs.profile_generation {
+            return Err(self.record(call, resource));
+        }
+        if self.attrs.calibrating() {
+            let why = "INT8 calibration is not part of this version of tftrt; the native segment runs in TensorFlow's own precision";
+            return Err(Fallback::new(Kind::Calibration, why));
+        }
+        let backend = backend_for(self.gpu).map_err(|e| Fallback::new(Kind::NoBackend, e.to_string()))?;
+        let cache = resource.cache(self.mode());
+        self.adopt_loaded(call, resource, backend, cache)?;
+        let hit = self.engine(call, resource, backend, cache)?;
+        let mut io = call.bindings(self.gpu);
+        hit.engine
+            .run(hit.profile, &mut io)
+            .map_err(|e| Fallback::new(Kind::EngineFailed, e.to_string()))
+    }
+
+    fn mode(&self) -> Mode {
+        if self.attrs.implicit_batch {
+            Mode::ImplicitBatch
+        } else {
+            Mode::ExplicitBatch
+        }
+    }
+
+    /// Holds the inputs against the node's input_shapes (contract 2.2).
+    fn check_inputs(&self, actual: &[Vec<i64>]) -> Result<(), String> {
+        let known = &self.attrs.input_shapes;
+        if !known.is_empty() && known.len() != actual.len() {
+            return Err(format!("{} inputs were given, the node was made for {}", actual.len(), known.len()));
+        }
+        for (i, (known, shape)) in known.iter().zip(actual).enumerate() {
+            if !known.admits(shape) {
+                return Err(format!("input {i} has the shape {shape:?}, the node was made for {known}"));
+            }
+        }
+        if self.attrs.implicit_batch {
+            let mut batch = None;
+            for (i, shape) in actual.iter().enumerate() {
+                match shape.first() {
+                    None => {
+                        return Err(format!(
+                            "input {i} is a scalar; in implicit batch mode every input has a batch dimension"
+                        ));
+                    }
+                    Some(0) => return Err(format!("input {i} has batch size 0; in implicit batch mode it is at least 1")),
+                    Some(size) if *batch.get_or_insert(*size) != *size => {
+                        return Err(format!(
+                            "input {i} has batch size {size}, the inputs before it {batch:?}; in implicit batch mode all agree"
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, call: &Call, resource: &Resource) -> Fallback {
+        match resource.recorder.lock().record(call.shapes(), &[]) {
+            Ok(_) => Fallback::new(Kind::ProfileGeneration, "shapes are recorded for the profiles"),
+            Err(e) => Fallback::new(Kind::InputMismatch, e.to_string()),
+        }
+    }
+
+    /// The key under which a call's engine is built: in explicit batch mode one engine has all profiles.
+    fn key(&self, call: &Call) -> Key {
+        match (self.attrs.implicit_batch, self.attrs.static_engine) {
+            (false, _) => Vec::new(),
+            (true, false) => call.shapes().to_vec(),
+            (true, true) => with_batch(call.shapes(), self.attrs.max_batch_size.max(1)),
+        }
+    }
+
+    fn engine(
+        &self,
+        call: &Call,
+        resource: &Resource,
+        backend: &dyn Backend,
+        cache: &EngineCache<dyn Engine>,
+    ) -> Result<Hit<dyn Engine>, Fallback> {
+        let lookup = Lookup::shapes(call.shapes());
+        let key = self.key(call);
+        if !self.attrs.allow_build_at_runtime {
+            return match cache.lookup(&lookup) {
+                Found::Ready { engine, profile } => Ok(Hit {
+                    engine,
+                    profile,
+                    built: false,
+                }),
+                Found::Failed(why) => Err(self.no_engine(call, &why)),
+                Found::Missing => {
+                    let why = "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)";
+                    cache.remember_failure(&key, why);
+                    Err(self.no_engine(call, why))
+                }
+            };
+        }
+        cache
+            .get_or_build_as(&key, &lookup, || self.build(call, resource, backend, &key))
+            .map_err(|why| self.no_engine(call, &why))
+    }
+
+    fn no_engine(&self, call: &Call, why: &str) -> Fallback {
+        Fallback::new(Kind::NoEngine, format!("input shapes {:?}: {why}", call.shapes()))
+    }
+
+    fn build(&self, call: &Call, resource: &Resource, backend: &dyn Backend, key: &Key) -> Result<Built<dyn Engine>, String> {
+        if Settings::current().abort_cuda_engine_build {
+            return Err("every engine build fails while TF_TRT_ABORT_CUDA_ENGINE_BUILD is true".to_string());
+        }
+        let segment = self.segment(call)?;
+        resource.identity.get_or_init(|| self.identity(&segment));
+        self.say_precision(resource, backend);
+        let profiles = self.profiles(call, resource, key);
+        tracing::info!(
+            "{}: building an engine with {} ({} profile(s), input shapes {:?})",
+            self.attrs.node,
+            backend.name(),
+            profiles.len(),
+            call.shapes()
+        );
+        let model = segment.convert(&self.attrs, call.shapes())?;
+        let request = BuildRequest {
+            node: &self.attrs.node,
+            model: &model,
+            profiles: &profiles,
+            precision: self.attrs.precision,
+            workspace_bytes: self.attrs.workspace_bytes,
+        };
+        let engine = backend.build(&request).map_err(|e| e.to_string())?;
+        if let Some(folder) = Settings::current().export_trt_engines_path {
+            export(folder.as_ref(), &self.attrs.engine, &*engine, &profiles);
+        }
+        Ok(Built { engine, profiles })
+    }
+
+    fn say_precision(&self, resource: &Resource, backend: &dyn Backend) {
+        let asked = match self.attrs.precision {
+            Precision::Fp32 => return,
+            Precision::Fp16 => "FP16",
+            Precision::Int8 => "INT8",
+        };
+        let text = format!("precision_mode {asked}: {} computes in FP32", backend.name());
+        if resource.fallbacks.first(&text) {
+            tracing::warn!("{}: {text}", self.attrs.node);
+        }
+    }
+
+    fn profiles(&self, call: &Call, resource: &Resource, key: &Key) -> Vec<Profile> {
+        let Some(strategy) = self.attrs.strategy else {
+            // Implicit batch: what an engine for this key serves, any batch up to its own.
+            let shapes = key
+                .iter()
+                .map(|shape| Bounds {
+                    min: with_first(shape, 1),
+                    opt: shape.clone(),
+                    max: shape.clone(),
+                })
+                .collect::<Vec<_>>();
+            return vec![Profile {
+                values: vec![None; shapes.len()],
+                shapes,
+            }];
+        };
+        let recorder = resource.recorder.lock();
+        match recorder.is_empty() {
+            false => profiles(strategy, recorder.recorded(), &self.attrs.input_shapes),
+            true => vec![Profile::exactly(call.shapes(), &[])],
+        }
+    }
+
+    fn segment(&self, call: &Call) -> Result<Segment, String> {
+        let function = self.attrs.segment.as_ref().ok_or("the node has no native segment to build from")?;
+        Segment::read(call.function_body(function).map_err(|e| e.message)?)
+    }
+
+    fn identity(&self, segment: &Segment) -> Identity {
+        // Everything beside the segment that changes an engine.
+        let settings = format!("precision={:?} implicit_batch={}", self.attrs.precision, self.attrs.implicit_batch);
+        Identity {
+            segment: segment.fingerprint(),
+            settings: Sha256::digest(settings.as_bytes()).into(),
+        }
+    }
+
+    /// Puts the engines of an asset file, and a static engine's plan, into the cache, once they are known to be this
+    /// node's.
+    fn adopt_loaded(
+        &self,
+        call: &Call,
+        resource: &Resource,
+        backend: &dyn Backend,
+        cache: &EngineCache<dyn Engine>,
+    ) -> Result<(), Fallback> {
+        let mut loaded = resource.take_loaded();
+        if self.attrs.static_engine && !self.attrs.plan.is_empty() && resource.fallbacks.first("the static engine's plan was opened") {
+            match resource.open(backend, self.attrs.plan.clone()) {
+                Ok((plan, engine)) => {
+                    let key = plan
+                        .profiles
+                        .first()
+                        .map(|p| p.shapes.iter().map(|b| b.max.clone()).collect())
+                        .unwrap_or_default();
+                    loaded.push(Loaded {
+                        key,
+                        profiles: plan.profiles,
+                        segment_hash: plan.segment_hash,
+                        settings_hash: plan.settings_hash,
+                        engine,
+                    });
+                }
+                Err(why) => resource.reject(&format!(
+                    "serialized_segment: {why}; the engine is built anew where that is allowed"
+                )),
+            }
+        }
+        if loaded.is_empty() {
+            return Ok(());
+        }
+        // Without a segment there is nothing to hold the plans against, and nothing to fall back to either.
+        let identity = match &self.attrs.segment {
+            None => None,
+            Some(_) => {
+                let segment = self.segment(call).map_err(|why| Fallback::new(Kind::NoEngine, why))?;
+                Some(*resource.identity.get_or_init(|| self.identity(&segment)))
+            }
+        };
+        for one in loaded {
+            match identity {
+                Some(mine) if mine.segment != one.segment_hash => {
+                    resource.reject("a plan of its asset file was made from another segment; it is built anew when it is needed")
+                }
+                Some(mine) if mine.settings != one.settings_hash => {
+                    resource.reject("a plan of its asset file was made with other settings; it is built anew when it is needed")
+                }
+                _ => {
+                    let key = if self.attrs.implicit_batch { one.key } else { Vec::new() };
+                    cache.insert_loaded(key, one.profiles, one.engine);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_native(&self, call: Call, resource: &Resource, fallback: &Fallback) {
+        let say = resource.fallbacks.count(fallback);
+        let node = &self.attrs.node;
+        if !fallback.kind.by_design() && !Settings::current().allow_engine_native_segment_execution {
+            return call.fail(&Status::new(
+                Code::Aborted,
+                format!("User disallowed engine native segment execution. TRTEngineOp '{node}': {fallback}"),
+            ));
+        }
+        let Some(function) = &self.attrs.segment else {
+            return call.fail(&Status::new(
+                Code::Aborted,
+                format!("TRTEngineOp '{node}' has no native segment to fall back to: {fallback}"),
+            ));
+        };
+        if say && fallback.kind != Kind::ProfileGeneration {
+            tracing::warn!("{node} on {}: the native segment runs: {fallback} (said once)", call.device());
+        }
+        match self.native_handle(&call, function) {
+            Ok(handle) => call.run_native(
+                handle,
+                &format!(
+                    "TRTEngineOp '{node}': the native segment '{}' failed, after: {fallback}: ",
+                    self.attrs.segment_name
+                ),
+            ),
+            Err(status) => {
+                let message = format!(
+                    "TRTEngineOp '{node}': the native segment '{}' cannot be made ready: {status}, after: {fallback}",
+                    self.attrs.segment_name
+                );
+                call.fail(&Status {
+                    code: status.code,
+                    message,
+                });
+            }
+        }
+    }
+
+    fn native_handle(&self, call: &Call, function: &[u8]) -> Result<u64, Status> {
+        let library = call.library_id();
+        if let Some((_, handle)) = self.native.lock().iter().find(|(id, _)| *id == library) {
+            return Ok(*handle);
+        }
+        // Two callers at once may both instantiate; TensorFlow gives both the same function.
+        let handle = call.instantiate(function, self.attrs.allow_soft_placement)?;
+        self.native.lock().push((library, handle));
+        Ok(handle)
+    }
+}
+
+fn with_first(shape: &[i64], first: i64) -> Vec<i64> {
+    let mut shape = shape.to_vec();
+    if let Some(size) = shape.first_mut() {
+        *size = first;
+    }
+    shape
+}
+
+fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
+    shapes.iter().map(|shape| with_first(shape, batch)).collect()
+}
+
+/// TF_TRT_EXPORT_TRT_ENGINES_PATH (guide, section 6.5): the plan's bytes as the backend made them, and the profiles. A
+/// failure is said and changes nothing else.
+fn export(folder: &std::path::Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
+    let dims: String = profiles.iter().map(|p| format!("{:?}\n", p.shapes)).collect();
+    for (file, bytes) in [
+        (folder.join(name), engine.payload()),
+        (folder.join(format!("dims-{name}")), Bytes::from(dims)),
+    ] {
+        if let Err(e) = crate::engine::asset::replace(&file, |out| std::io::Write::write_all(out, &bytes)) {
+            tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");
+        }
+    }
+}

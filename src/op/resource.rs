@@ -1,0 +1,263 @@
+//! What all instances of one engine on one device share: the cache of engines, the recorded shapes, the engines read
+//! from a file, and the counters.
+
+use super::fallback::Fallbacks;
+use crate::cache::{EngineCache, Key, Mode};
+use crate::engine::asset::{self, AssetError, EngineInstance};
+use crate::engine::plan::{Plan, PlanError};
+use crate::engine::{Backend, Engine, backend_for};
+use crate::profile::{Profile, Recorder};
+use crate::tf::{Code, Status};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// An engine read from a file, before the node that it belongs to has looked at it.
+pub struct Loaded {
+    pub key: Key,
+    pub profiles: Vec<Profile>,
+    pub segment_hash: [u8; 32],
+    pub settings_hash: [u8; 32],
+    pub engine: Arc<dyn Engine>,
+}
+
+pub struct Resource {
+    name: String,
+    capacity: i64,
+    /// Made by the first call: only a node knows its batch mode.
+    cache: OnceLock<EngineCache<dyn Engine>>,
+    loaded: Mutex<Vec<Loaded>>,
+    pub recorder: Mutex<Recorder>,
+    /// What identifies segment and settings of the node, and so its plans.
+    pub identity: OnceLock<Identity>,
+    pub fallbacks: Fallbacks,
+    pub engine_calls: AtomicU64,
+    pub rejected_plans: AtomicU64,
+}
+
+/// The hashes that a plan of this node carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub segment: [u8; 32],
+    pub settings: [u8; 32],
+}
+
+static RESOURCES: Mutex<Vec<Weak<Resource>>> = Mutex::new(Vec::new());
+
+impl Resource {
+    /// `capacity` is the attribute max_cached_engines_count of whoever comes first.
+    pub fn new(name: &str, capacity: i64) -> Arc<Resource> {
+        let resource = Arc::new(Resource {
+            name: name.to_string(),
+            capacity,
+            cache: OnceLock::new(),
+            loaded: Mutex::default(),
+            recorder: Mutex::default(),
+            identity: OnceLock::new(),
+            fallbacks: Fallbacks::default(),
+            engine_calls: AtomicU64::new(0),
+            rejected_plans: AtomicU64::new(0),
+        });
+        let mut all = RESOURCES.lock();
+        all.retain(|r| r.strong_count() > 0);
+        all.push(Arc::downgrade(&resource));
+        resource
+    }
+
+    pub fn cache(&self, mode: Mode) -> &EngineCache<dyn Engine> {
+        self.cache.get_or_init(|| EngineCache::new(mode, self.capacity))
+    }
+
+    /// Takes the engines that a file brought; empty for all but the first caller.
+    pub fn take_loaded(&self) -> Vec<Loaded> {
+        std::mem::take(&mut *self.loaded.lock())
+    }
+
+    pub fn describe(&self) -> String {
+        match self.cache.get() {
+            Some(cache) => format!(
+                "engine resource '{}': {} of at most {} engines",
+                self.name,
+                cache.len(),
+                cache.capacity()
+            ),
+            None => format!("engine resource '{}': no engine yet", self.name),
+        }
+    }
+
+    /// Reads an asset file (InitializeTRTResource). A file that is missing or cannot be opened is an error. What is in it
+    /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
+    pub fn initialize(&self, file: &Path, capacity: i64, gpu: bool) -> Result<(), Status> {
+        if self.cache.get().is_some_and(|c| !c.is_empty()) || !self.loaded.lock().is_empty() {
+            return Err(Status::new(
+                Code::FailedPrecondition,
+                format!(
+                    "InitializeTRTResource: engine '{}' has engines already; '{}' was not read",
+                    self.name,
+                    file.display()
+                ),
+            ));
+        }
+        if capacity != self.capacity {
+            tracing::warn!(
+                "engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
+                self.name,
+                self.capacity
+            );
+        }
+        let instances = match asset::read_assets(file) {
+            Ok(instances) => instances,
+            Err(AssetError::Io { source, .. }) if !file.is_file() => {
+                return Err(Status::from_io(
+                    &source,
+                    format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display()),
+                ));
+            }
+            Err(e) => {
+                self.reject(&format!("{e}; its engines are built anew when they are needed"));
+                return Ok(());
+            }
+        };
+        if instances.is_empty() {
+            return Ok(());
+        }
+        let backend = match backend_for(gpu) {
+            Ok(backend) => backend,
+            Err(e) => {
+                self.reject(&format!("{}: {e}", file.display()));
+                return Ok(());
+            }
+        };
+        let mut loaded = Vec::new();
+        for (i, instance) in instances.into_iter().enumerate() {
+            match self.load(backend, instance) {
+                Ok(one) => loaded.push(one),
+                Err(why) => self.reject(&format!(
+                    "{}, engine {i}: {why}; it is built anew when it is needed",
+                    file.display()
+                )),
+            }
+        }
+        *self.loaded.lock() = loaded;
+        Ok(())
+    }
+
+    fn load(&self, backend: &dyn Backend, instance: EngineInstance) -> Result<Loaded, String> {
+        let (plan, engine) = self.open(backend, instance.plan)?;
+        Ok(Loaded {
+            key: instance.input_shapes,
+            profiles: plan.profiles,
+            segment_hash: plan.segment_hash,
+            settings_hash: plan.settings_hash,
+            engine,
+        })
+    }
+
+    /// Opens a plan container and loads its engine, after checking that this backend made it.
+    pub fn open(&self, backend: &dyn Backend, bytes: Bytes) -> Result<(Plan, Arc<dyn Engine>), String> {
+        let plan = Plan::decode(bytes).map_err(|e| match e {
+            PlanError::Bare => format!("it is a bare TensorRT plan of TF-TRT 2.x, which {} cannot run", backend.name()),
+            other => other.to_string(),
+        })?;
+        let version = backend.version().map_err(|e| e.to_string())?;
+        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash)
+            .map_err(|e| e.to_string())?;
+        let engine = backend.load(&self.name, plan.payload.clone()).map_err(|e| e.to_string())?;
+        Ok((plan, engine))
+    }
+
+    /// Counts a plan that cannot be used, and says why.
+    pub fn reject(&self, why: &str) {
+        self.rejected_plans.fetch_add(1, Relaxed);
+        tracing::error!("engine '{}': {why}", self.name);
+    }
+
+    /// Writes the engines to an asset file (SerializeTRTResource); with `save_engines` false, an empty one.
+    pub fn serialize(&self, file: &Path, save_engines: bool) -> Result<(), Status> {
+        let mut instances = Vec::new();
+        if save_engines && let (Some(cache), Some(identity)) = (self.cache.get(), self.identity.get()) {
+            for entry in cache.entries() {
+                let backend = entry.engine.backend();
+                let plan = Plan {
+                    backend: backend.name().to_string(),
+                    backend_version: backend
+                        .version()
+                        .map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?,
+                    compute_capability: None,
+                    segment_hash: identity.segment,
+                    settings_hash: identity.settings,
+                    profiles: entry.profiles.clone(),
+                    payload: entry.engine.payload(),
+                };
+                // The engine of explicit batch mode is cached under no shapes: its file names its largest.
+                let input_shapes = match entry.profiles.first() {
+                    Some(profile) if entry.key.is_empty() => profile.shapes.iter().map(|b| b.max.clone()).collect(),
+                    _ => entry.key.clone(),
+                };
+                instances.push(EngineInstance {
+                    input_shapes,
+                    plan: plan.encode(),
+                });
+            }
+        }
+        asset::write_assets(file, &instances).map_err(|e| match &e {
+            AssetError::Io { source, .. } => Status::from_io(source, format!("SerializeTRTResource: engine '{}': {e}", self.name)),
+            _ => Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)),
+        })
+    }
+
+    /// The calibration table (GetCalibrationDataOp). There is none: calibration is not part of this version, and an INT8
+    /// node runs its native segment.
+    pub fn calibration_table(&self) -> Result<Vec<u8>, Status> {
+        Err(Status::new(
+            Code::NotFound,
+            format!(
+                "engine '{}' has no calibration table: this version of tftrt does not calibrate; its INT8 node runs the native segment in TensorFlow's own precision",
+                self.name
+            ),
+        ))
+    }
+
+    /// Counters of all resources that live, and their sums.
+    pub fn stats() -> Value {
+        let all: Vec<Arc<Resource>> = RESOURCES.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut totals = serde_json::Map::new();
+        let resources: Vec<Value> = all
+            .iter()
+            .map(|resource| {
+                let counters = resource.counters();
+                for (name, n) in counters.iter().filter_map(|(k, v)| v.as_u64().map(|v| (k, v))) {
+                    let sum = totals.get(name).and_then(Value::as_u64).unwrap_or(0) + n;
+                    totals.insert(name.clone(), sum.into());
+                }
+                let mut one = counters;
+                one.insert("name".into(), resource.name.clone().into());
+                Value::Object(one)
+            })
+            .collect();
+        json!({"totals": totals, "resources": resources})
+    }
+
+    fn counters(&self) -> serde_json::Map<String, Value> {
+        let cache = self.cache.get().map(EngineCache::stats).unwrap_or_default();
+        let mut out = match serde_json::to_value(cache) {
+            Ok(Value::Object(map)) => map,
+            _ => serde_json::Map::new(),
+        };
+        out.insert("engine_calls".into(), self.engine_calls.load(Relaxed).into());
+        out.insert("rejected_plans".into(), self.rejected_plans.load(Relaxed).into());
+        let mut fallbacks = 0;
+        for (kind, n) in self.fallbacks.counts() {
+            out.insert(format!("native_{}", kind.name()), n.into());
+            if !kind.by_design() {
+                fallbacks += n;
+            }
+        }
+        // What users look at: calls that should have run on an engine and did not.
+        out.insert("native_fallbacks".into(), fallbacks.into());
+        out
+    }
+}

@@ -1,0 +1,111 @@
+//! The graph with engines in the place of segments.
+
+use super::body::{Cut, Membership, input_text, keep_colocations};
+use crate::graph::{Graph, NodeId, Port};
+use crate::proto::tensorflow as tf;
+use crate::segment::passes_through;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// A segment with the node that takes its place.
+pub struct Engine {
+    pub cut: Cut,
+    /// Without inputs.
+    pub node: tf::NodeDef,
+}
+
+/// The nodes of the new graph, in no particular order. `engines[i]` is that of segment i.
+pub fn rewrite(membership: &Membership<'_>, engines: &[Engine], preserve: &HashSet<String>) -> Vec<tf::NodeDef> {
+    let graph = membership.graph;
+    let engine_of = |id: NodeId| membership.home[id].map(|at| &engines[at]);
+    let mut place: HashMap<Port, usize> = HashMap::new();
+    for engine in engines {
+        place.extend(engine.cut.outputs.iter().enumerate().map(|(at, (port, _))| (*port, at)));
+    }
+    let data = |port: Port| match engine_of(port.node) {
+        None => input_text(graph.nodes[port.node].name(), port.index),
+        Some(engine) => input_text(&engine.node.name, place[&port]),
+    };
+    // Control edges, each source once; a constant in an engine is there from the start, nobody waits for it.
+    let controls = |sources: &mut dyn Iterator<Item = NodeId>, own: &str| -> BTreeSet<String> {
+        sources
+            .filter_map(|id| match engine_of(id) {
+                None => Some(format!("^{}", graph.nodes[id].name())),
+                Some(_) if graph.nodes[id].op() == "Const" => None,
+                Some(engine) => (engine.node.name != own).then(|| format!("^{}", engine.node.name)),
+            })
+            .collect()
+    };
+    let idle = idle_constants(membership, engines, preserve);
+    let mut nodes = Vec::new();
+    for (id, node) in graph.nodes.iter().enumerate() {
+        if engine_of(id).is_some() || idle.contains(&id) {
+            continue;
+        }
+        let mut def = node.def.clone();
+        def.input = node.inputs.iter().map(|&port| data(port)).collect();
+        def.input.extend(controls(&mut node.control_inputs.iter().copied(), ""));
+        let there = |name: &str| graph.find(name).is_some_and(|id| engine_of(id).is_none() && !idle.contains(&id));
+        keep_colocations(&mut def, there);
+        nodes.push(def);
+    }
+    for engine in engines {
+        let mut def = engine.node.clone();
+        def.input = engine.cut.inputs.iter().map(|(port, _)| data(*port)).collect();
+        def.input.extend(controls(&mut engine.cut.after.iter().copied(), &def.name));
+        nodes.push(def);
+    }
+    nodes
+}
+
+/// Constants, and what hands them on, that only engines took, which now have copies.
+fn idle_constants(membership: &Membership<'_>, engines: &[Engine], preserve: &HashSet<String>) -> HashSet<NodeId> {
+    let graph = membership.graph;
+    let copied: BTreeSet<NodeId> = engines.iter().flat_map(|e| e.cut.copied.iter().copied()).collect();
+    if copied.is_empty() {
+        return HashSet::new();
+    }
+    let mut takers = vec![0usize; graph.nodes.len()];
+    for (to, node) in graph.nodes.iter().enumerate() {
+        if membership.home[to].is_some() {
+            // Inside an engine; what the engine as a whole takes is counted below.
+            continue;
+        }
+        for from in node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied()) {
+            takers[from] += 1;
+        }
+    }
+    for cut in engines.iter().map(|engine| &engine.cut) {
+        for from in cut.inputs.iter().map(|(port, _)| port.node).chain(cut.after.iter().copied()) {
+            takers[from] += 1;
+        }
+    }
+    let mut idle = HashSet::new();
+    let mut waiting: Vec<NodeId> = copied.into_iter().collect();
+    while let Some(id) = waiting.pop() {
+        let node = &graph.nodes[id];
+        let constant = node.op() == "Const" || passes_through(node.op());
+        if takers[id] > 0 || !constant || membership.home[id].is_some() || preserve.contains(node.name()) || !idle.insert(id) {
+            continue;
+        }
+        for port in &node.inputs {
+            takers[port.node] -= 1;
+            waiting.push(port.node);
+        }
+        for &before in &node.control_inputs {
+            takers[before] -= 1;
+        }
+    }
+    idle
+}
+
+/// The nodes in topological order. Err: the names of nodes on a cycle.
+pub fn sorted(nodes: Vec<tf::NodeDef>) -> Result<Vec<tf::NodeDef>, String> {
+    let def = tf::GraphDef {
+        node: nodes,
+        ..Default::default()
+    };
+    let graph = Graph::new(def, HashMap::new()).map_err(|error| error.to_string())?;
+    let order = crate::segment::topological_order(&graph).map_err(|names| format!("a cycle through {}", names.join(", ")))?;
+    let mut nodes: Vec<Option<tf::NodeDef>> = graph.nodes.into_iter().map(|node| Some(node.def)).collect();
+    Ok(order.into_iter().filter_map(|id| nodes[id].take()).collect())
+}

@@ -1,0 +1,211 @@
+//! The non-conversion report (guide section 6.3.2): which ops stayed in TensorFlow, how many of them, and why.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Where and how much to report (`TF_TRT_SHOW_DETAILED_REPORT`).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Op types and their numbers.
+    #[default]
+    Short,
+    /// The reasons as well.
+    Detailed,
+    /// Detailed, and as CSV in this file.
+    Csv(PathBuf),
+}
+
+impl Mode {
+    /// From the variable's value: a number from 1 up is detailed, a smaller one or none is short, other text is a path.
+    pub fn from_value(value: Option<&str>) -> Mode {
+        match value.map(str::trim).filter(|text| !text.is_empty()) {
+            None => Mode::Short,
+            Some(text) => match text.parse::<i64>() {
+                Ok(number) if number >= 1 => Mode::Detailed,
+                Ok(_) => Mode::Short,
+                Err(_) => Mode::Csv(PathBuf::from(text)),
+            },
+        }
+    }
+}
+
+/// Ops that were not converted: op type, reason, number of nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NonConversionReport {
+    ops: BTreeMap<String, BTreeMap<String, usize>>,
+}
+
+const WIDTH: usize = 80;
+
+impl NonConversionReport {
+    pub fn add(&mut self, op: &str, reason: &str) {
+        *self.ops.entry(op.into()).or_default().entry(reason.into()).or_default() += 1;
+    }
+
+    /// Op type, reason and count, in the order of the names.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        let flat = |(op, reasons)| Entry { op, reasons }.rows();
+        self.ops.iter().flat_map(flat)
+    }
+
+    /// The nodes reported.
+    pub fn total(&self) -> usize {
+        self.entries().map(|(_, _, count)| count).sum()
+    }
+
+    /// The report as the guide prints it: the most frequent op first, with the reasons if `detailed`.
+    pub fn text(&self, detailed: bool) -> String {
+        let by_count = |counts: Vec<(String, usize)>| {
+            let mut counts = counts;
+            counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            counts
+        };
+        let mut text = format!("{}\n", "#".repeat(WIDTH));
+        text.push_str("TensorRT unsupported/non-converted OP Report:\n");
+        let totals = self.ops.iter().map(|(op, reasons)| (op.clone(), reasons.values().sum())).collect();
+        for (op, total) in by_count(totals) {
+            let _ = writeln!(text, "\t- {op} -> {total}x");
+            if detailed {
+                let reasons = self.ops[&op].iter().map(|(reason, &count)| (reason.clone(), count)).collect();
+                for (reason, count) in by_count(reasons) {
+                    let _ = writeln!(text, "\t\t- [Count: {count}x] {reason}");
+                }
+            }
+        }
+        let _ = writeln!(text, "{}", "-".repeat(WIDTH));
+        let _ = writeln!(text, "\t- Total nonconverted OPs: {}", self.total());
+        let _ = writeln!(text, "\t- Total nonconverted OP Types: {}", self.ops.len());
+        if !detailed {
+            text.push_str("Set TF_TRT_SHOW_DETAILED_REPORT=1 to see the reasons.\n");
+        }
+        text.push_str(&"#".repeat(WIDTH));
+        text.push('\n');
+        text
+    }
+
+    /// One line an op type and reason, fields quoted as RFC 4180 has it.
+    pub fn csv(&self) -> String {
+        let quoted = |field: &str| {
+            if field.contains(['"', ',', '\n', '\r']) {
+                format!("\"{}\"", field.replace('"', "\"\""))
+            } else {
+                field.to_string()
+            }
+        };
+        let mut text = String::from("OP Name,Reason,Count\n");
+        for (op, reason, count) in self.entries() {
+            let _ = writeln!(text, "{},{},{count}", quoted(op), quoted(reason));
+        }
+        text
+    }
+
+    /// Prints to stdout and writes the CSV where `mode` asks for it. A file that cannot be written is warned of, no more.
+    pub fn publish(&self, mode: &Mode) {
+        let mut out = io::stdout().lock();
+        // A closed stdout is no reason to stop.
+        let _ = out.write_all(self.text(*mode != Mode::Short).as_bytes()).and_then(|()| out.flush());
+        if let Mode::Csv(path) = mode
+            && let Err(error) = write_whole(path, self.csv().as_bytes())
+        {
+            tracing::warn!(
+                "The conversion report cannot be written to '{}' (TF_TRT_SHOW_DETAILED_REPORT): {error}. Conversion goes on.",
+                path.display()
+            );
+        }
+    }
+}
+
+struct Entry<'a> {
+    op: &'a String,
+    reasons: &'a BTreeMap<String, usize>,
+}
+
+impl<'a> Entry<'a> {
+    fn rows(self) -> impl Iterator<Item = (&'a str, &'a str, usize)> {
+        self.reasons
+            .iter()
+            .map(move |(reason, &count)| (self.op.as_str(), reason.as_str(), count))
+    }
+}
+
+/// Writes beside `path` and renames, so that a reader never sees half a file.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let mut temporary = name.to_os_string();
+    temporary.push(format!(".{}.partial", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> NonConversionReport {
+        let mut report = NonConversionReport::default();
+        report.add("NoOp", "Op type NoOp is not supported.");
+        for _ in 0..3 {
+            report.add("Cast", "Allowed: [float, half]. Received: \"int32\"");
+        }
+        report.add("Cast", "Unsupported type uint8");
+        report
+    }
+
+    #[test]
+    fn values_of_the_variable() {
+        assert_eq!(Mode::from_value(None), Mode::Short);
+        assert_eq!(Mode::from_value(Some("")), Mode::Short);
+        assert_eq!(Mode::from_value(Some("0")), Mode::Short);
+        assert_eq!(Mode::from_value(Some("2")), Mode::Detailed);
+        assert_eq!(Mode::from_value(Some("/tmp/x.csv")), Mode::Csv("/tmp/x.csv".into()));
+    }
+
+    #[test]
+    fn the_text_is_the_guides() {
+        let lines: Vec<String> = report().text(true).lines().map(str::to_string).collect();
+        assert_eq!(
+            lines[1..8],
+            [
+                "TensorRT unsupported/non-converted OP Report:",
+                "\t- Cast -> 4x",
+                "\t\t- [Count: 3x] Allowed: [float, half]. Received: \"int32\"",
+                "\t\t- [Count: 1x] Unsupported type uint8",
+                "\t- NoOp -> 1x",
+                "\t\t- [Count: 1x] Op type NoOp is not supported.",
+                &"-".repeat(80),
+            ]
+        );
+        assert_eq!(
+            lines[8..10],
+            ["\t- Total nonconverted OPs: 5", "\t- Total nonconverted OP Types: 2"]
+        );
+        assert!(!report().text(false).contains("[Count"));
+    }
+
+    #[test]
+    fn the_csv_replaces_the_file_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.csv");
+        fs::write(&path, "old").unwrap();
+        write_whole(&path, report().csv().as_bytes()).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "OP Name,Reason,Count\nCast,\"Allowed: [float, half]. Received: \"\"int32\"\"\",3\nCast,Unsupported type uint8,1\nNoOp,Op type NoOp is not supported.,1\n"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write_whole(&dir.path().join("none/report.csv"), b"").is_err());
+    }
+}

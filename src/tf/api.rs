@@ -1,0 +1,78 @@
+//! The C functions that the Python package (or any program) calls beside TensorFlow's own interfaces.
+
+use super::init;
+use crate::op::Resource;
+use crate::{convert, engine};
+use serde_json::{Value, json};
+use std::ffi::{CStr, CString, c_char};
+use std::panic::catch_unwind;
+use std::sync::LazyLock;
+
+/// Null where the library registered itself, else the reason why not. The text lives as long as the process.
+#[unsafe(no_mangle)]
+pub extern "C" fn tftrt_load_error() -> *const c_char {
+    static TEXT: LazyLock<Option<CString>> =
+        LazyLock::new(|| init::load_error().map(|why| CString::new(why.replace('\0', " ")).unwrap_or_default()));
+    TEXT.as_ref().map_or(std::ptr::null(), |text| text.as_ptr())
+}
+
+/// The TensorFlow release that the library was built for ("2.21.0").
+#[unsafe(no_mangle)]
+pub extern "C" fn tftrt_built_for_tensorflow() -> *const c_char {
+    static TEXT: LazyLock<CString> = LazyLock::new(|| CString::new(init::BUILT_FOR).unwrap_or_default());
+    TEXT.as_ptr()
+}
+
+/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats"}`. A failure is `{"error": text}`.
+/// The answer is freed with `tftrt_free`.
+///
+/// # Safety
+/// `request` is null or a terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tftrt_request(request: *const c_char) -> *mut c_char {
+    let answer = if request.is_null() {
+        json!({"error": "the request is null"})
+    } else {
+        // The caller's promise.
+        let text = unsafe { CStr::from_ptr(request) }.to_string_lossy().into_owned();
+        catch_unwind(|| answer(&text)).unwrap_or_else(|_| json!({"error": "a defect in the library: the request panicked"}))
+    };
+    // JSON text holds no zero byte: they are escaped.
+    CString::new(answer.to_string()).unwrap_or_default().into_raw()
+}
+
+/// Frees an answer of `tftrt_request`.
+///
+/// # Safety
+/// `answer` is null or came from `tftrt_request`, and is freed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tftrt_free(answer: *mut c_char) {
+    if !answer.is_null() {
+        // The caller's promise: it is the pointer that into_raw gave.
+        drop(unsafe { CString::from_raw(answer) });
+    }
+}
+
+fn answer(text: &str) -> Value {
+    let request: Value = match serde_json::from_str(text) {
+        Ok(request) => request,
+        Err(e) => return json!({"error": format!("the request is no JSON: {e}")}),
+    };
+    match request["command"].as_str() {
+        Some("version") => json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "built_for_tensorflow": init::BUILT_FOR,
+            "backends": {"onnxruntime": onnxruntime(), "tensorrt": {"available": false, "error": engine::NO_GPU_BACKEND}},
+        }),
+        Some("ops") => json!({"ops": convert::supported_ops().collect::<Vec<_>>()}),
+        Some("stats") => Resource::stats(),
+        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats")}),
+    }
+}
+
+fn onnxruntime() -> Value {
+    match engine::onnxruntime::library() {
+        Ok(library) => json!({"available": true, "version": library.version, "library": library.path}),
+        Err(e) => json!({"available": false, "error": e.to_string()}),
+    }
+}

@@ -1,0 +1,152 @@
+//! One invocation of TRTEngineOp, in safe Rust.
+
+use super::ffi::{self, ResourceRef};
+use super::status::Status;
+use crate::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, TensorView};
+use crate::graph::DType;
+use crate::op::Resource;
+use cxx::UniquePtr;
+use std::sync::Arc;
+
+/// The call and, read once, the shapes of its inputs. It ends by being finished, failed or run natively; dropped
+/// before, it fails its step.
+pub struct Call {
+    raw: UniquePtr<ffi::Call>,
+    shapes: Vec<Vec<i64>>,
+}
+
+impl Call {
+    pub fn new(raw: UniquePtr<ffi::Call>) -> Self {
+        let shapes = (0..raw.input_count())
+            .map(|i| (0..raw.input_rank(i)).map(|d| raw.input_dim(i, d)).collect())
+            .collect();
+        Call { raw, shapes }
+    }
+
+    /// The shape of every input.
+    pub fn shapes(&self) -> &[Vec<i64>] {
+        &self.shapes
+    }
+
+    pub fn device(&self) -> String {
+        self.raw.device_name()
+    }
+
+    /// Identifies the function library runtime: a segment's handle belongs to one.
+    pub fn library_id(&self) -> usize {
+        self.raw.library_id()
+    }
+
+    /// The state that all instances of engine `name` on this device share; made where absent.
+    pub fn resource(&self, name: &str, capacity: i64) -> Result<Arc<Resource>, Status> {
+        let mut outcome = ffi::Outcome::default();
+        let found: UniquePtr<ResourceRef> = self.raw.resource(name, capacity, &mut outcome);
+        outcome.check()?;
+        Ok(found.state().0.clone())
+    }
+
+    /// Makes a function ready to run on this call's device. `function` is a serialized `NameAttrList`.
+    pub fn instantiate(&self, function: &[u8], soft_placement: bool) -> Result<u64, Status> {
+        let made = self.raw.instantiate(function, soft_placement);
+        made.outcome.check()?;
+        Ok(made.value)
+    }
+
+    /// The body of a function as a serialized `GraphDef`.
+    pub fn function_body(&self, function: &[u8]) -> Result<Vec<u8>, Status> {
+        let body = self.raw.function_body(function);
+        body.outcome.check()?;
+        Ok(body.bytes)
+    }
+
+    /// The call's tensors for an engine; `on_device` tells whether their addresses are device memory.
+    pub fn bindings(&self, on_device: bool) -> CallBindings<'_> {
+        let inputs = (0..self.raw.input_count())
+            .map(|i| {
+                let (address, bytes) = (self.raw.input_address(i), self.raw.input_bytes(i));
+                let memory = if on_device {
+                    Memory::Device(address as u64)
+                } else {
+                    Memory::Host(host(address, bytes))
+                };
+                TensorView {
+                    dtype: DType::from_proto(self.raw.input_dtype(i)),
+                    dims: &self.shapes[i],
+                    memory,
+                }
+            })
+            .collect();
+        CallBindings {
+            call: self,
+            inputs,
+            on_device,
+        }
+    }
+
+    /// Ends the call with the outputs that were bound.
+    pub fn finish(self) {
+        self.raw.commit_outputs();
+        ffi::finish_call(self.raw);
+    }
+
+    pub fn fail(self, status: &Status) {
+        self.raw.fail(status.code, &status.message);
+        ffi::finish_call(self.raw);
+    }
+
+    /// Ends the call with the results of an instantiated function; `why` goes before the message of a failure.
+    pub fn run_native(self, handle: u64, why: &str) {
+        ffi::run_native(self.raw, handle, why);
+    }
+}
+
+/// The bytes of an input. TensorFlow keeps inputs alive and unchanged until the call ends; the slice's life is bound
+/// to the call by the signatures above.
+fn host<'a>(address: usize, bytes: usize) -> &'a [u8] {
+    if bytes == 0 {
+        return &[];
+    }
+    // An empty tensor may have no address; any other has `bytes` bytes there.
+    unsafe { std::slice::from_raw_parts(address as *const u8, bytes) }
+}
+
+pub struct CallBindings<'a> {
+    call: &'a Call,
+    inputs: Vec<TensorView<'a>>,
+    on_device: bool,
+}
+
+impl Bindings for CallBindings<'_> {
+    fn inputs(&self) -> &[TensorView<'_>] {
+        &self.inputs
+    }
+
+    fn bind(&mut self, shapes: &[Vec<i64>]) -> Result<Bound<'_>, EngineError> {
+        let raw = &self.call.raw;
+        if shapes.len() != raw.output_count() {
+            return Err(EngineError::Run(format!(
+                "the plan gives {} outputs, the node has {}",
+                shapes.len(),
+                raw.output_count()
+            )));
+        }
+        let mut outputs = Vec::with_capacity(shapes.len());
+        for (i, shape) in shapes.iter().enumerate() {
+            let given = raw.allocate_output(i, shape);
+            given.outcome.check().map_err(|e| EngineError::Run(format!("output {i}: {e}")))?;
+            let count: i64 = shape.iter().product();
+            let bytes = count as usize * DType::from_proto(raw.output_dtype(i)).size();
+            outputs.push(match (self.on_device, bytes) {
+                (true, _) => MemoryMut::Device(given.value),
+                (false, 0) => MemoryMut::Host(&mut []),
+                // Freshly allocated for this call with the size of type and shape, seen by nobody else until the
+                // call is finished, which takes the call by value.
+                (false, bytes) => MemoryMut::Host(unsafe { std::slice::from_raw_parts_mut(given.value as *mut u8, bytes) }),
+            });
+        }
+        Ok(Bound {
+            inputs: &self.inputs,
+            outputs,
+        })
+    }
+}

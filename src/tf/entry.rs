@@ -1,0 +1,146 @@
+//! The functions that TensorFlow calls. None lets a panic out: each gives an `Outcome`, or fails its call.
+
+use super::call::Call;
+use super::ffi::{self, Blob, OptimizerItem, Outcome, Rewritten};
+use super::host::{self, TensorflowHost};
+use super::status::{Code, Status};
+use crate::op::{EngineOp, Resource};
+use crate::optimizer::{self, Params};
+use crate::proto::tensorflow as tf;
+use bytes::Bytes;
+use cxx::UniquePtr;
+use prost::Message;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Runs `f`; a panic becomes an internal error that names `what`.
+fn guard<T>(what: &str, f: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Status::new(
+            Code::Internal,
+            format!("tftrt: a defect in the library, please report it: {what} panicked: {text}"),
+        ))
+    })
+}
+
+fn outcome<T>(result: &Result<T, Status>) -> Outcome {
+    result.as_ref().err().map(Outcome::from).unwrap_or_default()
+}
+
+/// A kernel instance, or why it could not be made.
+pub struct EngineKernel(Result<EngineOp, Status>);
+
+pub fn engine_kernel_new(node_def: &[u8], gpu: bool) -> Box<EngineKernel> {
+    Box::new(EngineKernel(guard("making TRTEngineOp", || {
+        EngineOp::new(Bytes::copy_from_slice(node_def), gpu)
+    })))
+}
+
+pub fn engine_kernel_status(kernel: &EngineKernel) -> Outcome {
+    outcome(&kernel.0)
+}
+
+pub fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<ffi::Call>) {
+    // A call that a panic drops fails its step in its destructor.
+    let done = guard("TRTEngineOp", || {
+        match &kernel.0 {
+            Ok(op) => op.compute(Call::new(call)),
+            Err(status) => Call::new(call).fail(status),
+        }
+        Ok(())
+    });
+    if let Err(status) = done {
+        tracing::error!("{status}");
+    }
+}
+
+pub struct ResourceState(pub(super) Arc<Resource>);
+
+pub fn resource_new(name: &str, capacity: i64) -> Box<ResourceState> {
+    Box::new(ResourceState(Resource::new(name, capacity)))
+}
+
+pub fn resource_describe(state: &ResourceState) -> String {
+    guard("describing a resource", || Ok(state.0.describe())).unwrap_or_else(|e| e.message)
+}
+
+pub fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: bool) -> Outcome {
+    outcome(&guard("InitializeTRTResource", || state.0.initialize(file.as_ref(), capacity, gpu)))
+}
+
+pub fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome {
+    outcome(&guard("SerializeTRTResource", || state.0.serialize(file.as_ref(), save_engines)))
+}
+
+pub fn resource_calibration_table(state: &ResourceState) -> Blob {
+    match guard("GetCalibrationDataOp", || state.0.calibration_table()) {
+        Ok(bytes) => Blob {
+            outcome: Outcome::default(),
+            bytes,
+        },
+        Err(status) => Blob {
+            outcome: Outcome::from(&status),
+            bytes: Vec::new(),
+        },
+    }
+}
+
+/// The pass's parameters, or why they are none.
+pub struct OptimizerState(Result<Params, Status>);
+
+pub fn optimizer_new(config: &[u8]) -> Box<OptimizerState> {
+    Box::new(OptimizerState(guard("TensorRTOptimizer", || {
+        let config = tf::rewriter_config::CustomGraphOptimizer::decode(config)
+            .map_err(|e| Status::new(Code::InvalidArgument, format!("TensorRTOptimizer: unreadable parameters: {e}")))?;
+        Params::from_parameter_map(&config.parameter_map).map_err(|e| Status::new(Code::InvalidArgument, format!("TensorRTOptimizer: {e}")))
+    })))
+}
+
+pub fn optimizer_status(state: &OptimizerState) -> Outcome {
+    outcome(&state.0)
+}
+
+pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
+    let run = guard("TensorRTOptimizer", || {
+        let params = state.0.as_ref().map_err(Status::clone)?;
+        let unreadable =
+            |e: prost::DecodeError| Status::new(Code::Internal, format!("TensorRTOptimizer: unreadable graph '{}': {e}", item.id));
+        let graph = tf::GraphDef::decode(Bytes::from(item.graph)).map_err(unreadable)?;
+        let attrs = match item.function_attrs.is_empty() {
+            true => None,
+            false => Some(tf::NameAttrList::decode(Bytes::from(item.function_attrs)).map_err(unreadable)?.attr),
+        };
+        let tensorflow = TensorflowHost::new(graph.library.clone().unwrap_or_default());
+        let request = optimizer::Item {
+            id: &item.id,
+            graph,
+            shapes: host::shapes(item.nodes),
+            preserve: item.preserve.into_iter().collect(),
+            function_attrs: attrs.as_ref(),
+            default_device: item.device,
+        };
+        optimizer::optimize(params, request, &tensorflow)
+            .map_err(|e| Status::new(Code::Internal, format!("TensorRTOptimizer: graph '{}': {e}", item.id)))
+    });
+    match run {
+        Ok(graph) => Rewritten {
+            outcome: Outcome::default(),
+            changed: graph.is_some(),
+            graph: graph.map(|g| g.encode_to_vec()).unwrap_or_default(),
+        },
+        Err(status) => Rewritten {
+            outcome: Outcome::from(&status),
+            changed: false,
+            graph: Vec::new(),
+        },
+    }
+}
+
+pub fn to_vec(bytes: &[u8]) -> Vec<u8> {
+    bytes.to_vec()
+}

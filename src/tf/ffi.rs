@@ -1,0 +1,143 @@
+//! The bridge between Rust and `cpp_shim/`.
+//!
+//! Nothing crosses it but plain values: no panic (every Rust function here is guarded, see `entry.rs`), no C++
+//! exception (every C++ function here catches), no TensorFlow type. A failure is an [`Outcome`].
+
+// cxx writes the `unsafe` of the foreign calls; each signature below is matched by a C++ declaration in
+// cpp_shim/shim.h, and cxx's static assertions hold the two together.
+#[cxx::bridge(namespace = "tftrt")]
+pub mod bridge {
+    /// Success (code 0) or a TensorFlow status (its canonical code and message).
+    #[derive(Debug, Clone, Default)]
+    struct Outcome {
+        code: i32,
+        message: String,
+    }
+
+    /// Bytes, or why there are none.
+    struct Blob {
+        outcome: Outcome,
+        bytes: Vec<u8>,
+    }
+
+    /// A number, or why there is none: an address, or a function's handle.
+    struct Number {
+        outcome: Outcome,
+        value: u64,
+    }
+
+    struct OutputInfo {
+        dtype: i32,
+        unknown_rank: bool,
+        /// -1 where a dimension is open.
+        dims: Vec<i64>,
+    }
+
+    struct NodeOutputs {
+        name: String,
+        outputs: Vec<OutputInfo>,
+    }
+
+    /// What shape inference found.
+    struct Inferred {
+        outcome: Outcome,
+        nodes: Vec<NodeOutputs>,
+    }
+
+    /// What Grappler hands to an optimizer, in bytes.
+    struct OptimizerItem {
+        id: String,
+        graph: Vec<u8>,
+        nodes: Vec<NodeOutputs>,
+        preserve: Vec<String>,
+        /// Where unplaced engines go; empty leaves it to TensorFlow.
+        device: String,
+        /// For a function: an `AttrValue.func` message of its attributes, else empty.
+        function_attrs: Vec<u8>,
+    }
+
+    struct Rewritten {
+        outcome: Outcome,
+        changed: bool,
+        graph: Vec<u8>,
+    }
+
+    extern "Rust" {
+        type EngineKernel;
+        type ResourceState;
+        type OptimizerState;
+
+        fn engine_kernel_new(node_def: &[u8], gpu: bool) -> Box<EngineKernel>;
+        fn engine_kernel_status(kernel: &EngineKernel) -> Outcome;
+        fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<Call>);
+
+        fn resource_new(name: &str, capacity: i64) -> Box<ResourceState>;
+        fn resource_describe(state: &ResourceState) -> String;
+        fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: bool) -> Outcome;
+        fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome;
+        fn resource_calibration_table(state: &ResourceState) -> Blob;
+
+        fn optimizer_new(config: &[u8]) -> Box<OptimizerState>;
+        fn optimizer_status(state: &OptimizerState) -> Outcome;
+        fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten;
+
+        fn to_vec(bytes: &[u8]) -> Vec<u8>;
+    }
+
+    unsafe extern "C++" {
+        include!("tftrt/cpp_shim/shim.h");
+
+        /// One invocation of TRTEngineOp. Dropped unfinished, it fails the step with an internal error.
+        type Call;
+        fn input_count(self: &Call) -> usize;
+        fn output_count(self: &Call) -> usize;
+        fn input_dtype(self: &Call, i: usize) -> i32;
+        fn input_rank(self: &Call, i: usize) -> usize;
+        fn input_dim(self: &Call, i: usize, dim: usize) -> i64;
+        fn input_address(self: &Call, i: usize) -> usize;
+        fn input_bytes(self: &Call, i: usize) -> usize;
+        /// Identifies the function library runtime of this call: handles belong to it.
+        fn library_id(self: &Call) -> usize;
+        fn device_name(self: &Call) -> String;
+        fn output_dtype(self: &Call, i: usize) -> i32;
+        /// Allocates output `i`; the address of its memory, whose size follows from type and shape.
+        fn allocate_output(self: &Call, i: usize, dims: &[i64]) -> Number;
+        /// Hands the allocated outputs to TensorFlow.
+        fn commit_outputs(self: &Call);
+        /// The shared state of engine `name` on this call's device, made where absent.
+        fn resource(self: &Call, name: &str, capacity: i64, out: &mut Outcome) -> UniquePtr<ResourceRef>;
+        /// Makes function `name` (with the attributes of a serialized NameAttrList) ready to run.
+        fn instantiate(self: &Call, function: &[u8], soft_placement: bool) -> Number;
+        /// The body of a function as a serialized GraphDef with _Arg and _Retval nodes.
+        fn function_body(self: &Call, function: &[u8]) -> Blob;
+        fn fail(self: &Call, code: i32, message: &str);
+        fn finish_call(call: UniquePtr<Call>);
+        /// Runs an instantiated function on the call's inputs, gives its results as the call's outputs, and
+        /// finishes the call. `why` goes before the message of a failure.
+        fn run_native(call: UniquePtr<Call>, handle: u64, why: &str);
+
+        type ResourceRef;
+        fn state(self: &ResourceRef) -> &ResourceState;
+
+        fn infer_shapes(graph: &[u8]) -> Inferred;
+        fn graph_to_function(graph: &[u8], library: &[u8], name: &str) -> Blob;
+        fn op_is_stateful(op: &str) -> bool;
+
+        /// Registers one op from the text of its OpDef; empty, or why it was not.
+        fn register_op(op_def: &str) -> String;
+        /// Registers all kernels and the optimizer; empty, or why they were not.
+        fn register_kernels() -> String;
+        fn log_message(severity: i32, message: &str);
+        fn log_enabled(severity: i32) -> bool;
+    }
+}
+
+pub use bridge::*;
+
+use super::entry::*;
+
+// A call is handed from thread to thread by TensorFlow itself; nothing in it is bound to a thread.
+unsafe impl Send for Call {}
+// The methods that take `&self` either read or call OpKernelContext functions that TensorFlow allows from any
+// thread while the kernel runs.
+unsafe impl Sync for Call {}

@@ -1,0 +1,59 @@
+//! TensorFlow's own graph facilities.
+
+use super::ffi::{self, NodeOutputs};
+use super::status::Status;
+use crate::graph::{DType, PartialShape, TensorInfo};
+use crate::optimizer::Host;
+use crate::proto::tensorflow as tf;
+use bytes::Bytes;
+use prost::Message;
+use std::collections::HashMap;
+
+/// By node name, what inference found of its outputs.
+pub fn shapes(nodes: Vec<NodeOutputs>) -> HashMap<String, Vec<TensorInfo>> {
+    let info = |o: ffi::OutputInfo| TensorInfo {
+        dtype: DType::from_proto(o.dtype),
+        shape: if o.unknown_rank {
+            PartialShape::unknown()
+        } else {
+            PartialShape::from_dims(&o.dims)
+        },
+    };
+    nodes
+        .into_iter()
+        .map(|n| (n.name, n.outputs.into_iter().map(info).collect()))
+        .collect()
+}
+
+/// TensorFlow's shape inference over a serialized graph.
+pub fn infer_shapes(graph: &[u8]) -> Result<HashMap<String, Vec<TensorInfo>>, Status> {
+    let inferred = ffi::infer_shapes(graph);
+    inferred.outcome.check()?;
+    Ok(shapes(inferred.nodes))
+}
+
+/// What the optimizer asks of TensorFlow.
+pub struct TensorflowHost {
+    /// The functions that a segment may call.
+    library: Vec<u8>,
+}
+
+impl TensorflowHost {
+    pub fn new(library: tf::FunctionDefLibrary) -> Self {
+        TensorflowHost {
+            library: library.encode_to_vec(),
+        }
+    }
+}
+
+impl Host for TensorflowHost {
+    fn function_from_graph(&self, graph: &tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+        let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);
+        made.outcome.check().map_err(|e| e.message)?;
+        tf::FunctionDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())
+    }
+
+    fn is_stateful(&self, op: &str) -> bool {
+        ffi::op_is_stateful(op)
+    }
+}

@@ -1,0 +1,15 @@
+//! TensorFlow, in safe Rust, over `cpp_shim/`.
+
+mod api;
+mod call;
+mod entry;
+mod ffi;
+mod host;
+mod init;
+mod log;
+mod status;
+
+pub use call::{Call, CallBindings};
+pub use host::{TensorflowHost, infer_shapes};
+pub use init::{BUILT_FOR, load_error};
+pub use status::{Code, Status};
