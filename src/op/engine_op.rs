@@ -91,21 +91,15 @@ impl EngineOp {
             }
         }
         if self.attrs.implicit_batch {
-            let mut batch = None;
+            let mut batch: Option<i64> = None;
             for (i, shape) in actual.iter().enumerate() {
-                match shape.first() {
-                    None => {
-                        return Err(format!(
-                            "input {i} is a scalar; in implicit batch mode every input has a batch dimension"
-                        ));
+                match (shape.first(), batch) {
+                    (None, _) => return Err(format!("input {i} is a scalar; in implicit batch mode every input has a batch dimension")),
+                    (Some(0), _) => return Err(format!("input {i} has batch size 0; in implicit batch mode it is at least 1")),
+                    (Some(size), Some(batch)) if *size != batch => {
+                        return Err(format!("input {i} has batch size {size}, input 0 has {batch}; in implicit batch mode all inputs agree"));
                     }
-                    Some(0) => return Err(format!("input {i} has batch size 0; in implicit batch mode it is at least 1")),
-                    Some(size) if *batch.get_or_insert(*size) != *size => {
-                        return Err(format!(
-                            "input {i} has batch size {size}, the inputs before it {batch:?}; in implicit batch mode all agree"
-                        ));
-                    }
-                    Some(_) => {}
+                    (Some(size), _) => batch = Some(*size),
                 }
             }
         }

@@ -32,14 +32,15 @@ impl Kind {
         Kind::EngineFailed,
     ];
 
-    pub fn name(self) -> &'static str {
+    /// The counter's name in `tftrt.stats()`.
+    pub fn counter(self) -> &'static str {
         match self {
-            Kind::ProfileGeneration => "profile_generation",
-            Kind::Calibration => "calibration",
-            Kind::InputMismatch => "input_mismatch",
-            Kind::NoBackend => "no_backend",
-            Kind::NoEngine => "no_engine",
-            Kind::EngineFailed => "engine_failed",
+            Kind::ProfileGeneration => "native_profile_generation",
+            Kind::Calibration => "native_calibration",
+            Kind::InputMismatch => "native_input_mismatch",
+            Kind::NoBackend => "native_no_backend",
+            Kind::NoEngine => "native_no_engine",
+            Kind::EngineFailed => "native_engine_failed",
         }
     }
 

@@ -1,8 +1,8 @@
 //! What all instances of one engine on one device share: the cache of engines, the recorded shapes, the engines read
 //! from a file, and the counters.
 
-use super::fallback::Fallbacks;
-use crate::cache::{EngineCache, Key, Mode};
+use super::fallback::{Fallbacks, Kind};
+use crate::cache::{EngineCache, Key, Mode, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
 use crate::engine::plan::{Plan, PlanError};
 use crate::engine::{Backend, Engine, backend_for};
@@ -11,6 +11,7 @@ use crate::tf::{Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
@@ -46,6 +47,22 @@ pub struct Identity {
 }
 
 static RESOURCES: Mutex<Vec<Weak<Resource>>> = Mutex::new(Vec::new());
+
+/// What resources that are gone had counted, so that the sums never fall.
+static ENDED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+
+/// Counters that tell what is there now, and not what has happened: they end with their resource.
+const CURRENT: [&str; 2] = ["engines", "remembered_failures"];
+
+impl Drop for Resource {
+    fn drop(&mut self) {
+        let counters = self.counters();
+        let mut ended = ENDED.lock();
+        for (name, n) in counters {
+            *ended.entry(name.to_string()).or_default() += if CURRENT.contains(&name) { 0 } else { n };
+        }
+    }
+}
 
 impl Resource {
     /// `capacity` is the attribute max_cached_engines_count of whoever comes first.
@@ -221,43 +238,54 @@ impl Resource {
         ))
     }
 
-    /// Counters of all resources that live, and their sums.
+    /// The counters of all resources that live, and the sums over those that lived in this process.
     pub fn stats() -> Value {
         let all: Vec<Arc<Resource>> = RESOURCES.lock().iter().filter_map(Weak::upgrade).collect();
-        let mut totals = serde_json::Map::new();
-        let resources: Vec<Value> = all
-            .iter()
-            .map(|resource| {
-                let counters = resource.counters();
-                for (name, n) in counters.iter().filter_map(|(k, v)| v.as_u64().map(|v| (k, v))) {
-                    let sum = totals.get(name).and_then(Value::as_u64).unwrap_or(0) + n;
-                    totals.insert(name.clone(), sum.into());
-                }
-                let mut one = counters;
-                one.insert("name".into(), resource.name.clone().into());
-                Value::Object(one)
-            })
-            .collect();
+        let mut totals = ENDED.lock().clone();
+        // Every counter is there from the start.
+        for (name, _) in counters(&Stats::default(), 0, 0, Kind::ALL.iter().map(|&kind| (kind, 0))) {
+            totals.entry(name.to_string()).or_default();
+        }
+        let mut resources = Vec::with_capacity(all.len());
+        for resource in &all {
+            let mut one = serde_json::Map::new();
+            one.insert("name".into(), resource.name.clone().into());
+            for (name, n) in resource.counters() {
+                *totals.entry(name.to_string()).or_default() += n;
+                one.insert(name.into(), n.into());
+            }
+            resources.push(Value::Object(one));
+        }
         json!({"totals": totals, "resources": resources})
     }
 
-    fn counters(&self) -> serde_json::Map<String, Value> {
+    fn counters(&self) -> Vec<(&'static str, u64)> {
         let cache = self.cache.get().map(EngineCache::stats).unwrap_or_default();
-        let mut out = match serde_json::to_value(cache) {
-            Ok(Value::Object(map)) => map,
-            _ => serde_json::Map::new(),
-        };
-        out.insert("engine_calls".into(), self.engine_calls.load(Relaxed).into());
-        out.insert("rejected_plans".into(), self.rejected_plans.load(Relaxed).into());
-        let mut fallbacks = 0;
-        for (kind, n) in self.fallbacks.counts() {
-            out.insert(format!("native_{}", kind.name()), n.into());
-            if !kind.by_design() {
-                fallbacks += n;
-            }
-        }
-        // What users look at: calls that should have run on an engine and did not.
-        out.insert("native_fallbacks".into(), fallbacks.into());
-        out
+        counters(&cache, self.engine_calls.load(Relaxed), self.rejected_plans.load(Relaxed), self.fallbacks.counts())
     }
+}
+
+/// The names under which everything is counted.
+fn counters(cache: &Stats, engine_calls: u64, rejected_plans: u64, natives: impl Iterator<Item = (Kind, u64)>) -> Vec<(&'static str, u64)> {
+    let mut out = vec![
+        ("engines", cache.engines),
+        ("remembered_failures", cache.remembered_failures),
+        ("hits", cache.hits),
+        ("misses", cache.misses),
+        ("waits", cache.waits),
+        ("builds", cache.builds),
+        ("failures", cache.failures),
+        ("loads", cache.loads),
+        ("evictions", cache.evictions),
+        ("engine_calls", engine_calls),
+        ("rejected_plans", rejected_plans),
+    ];
+    // What users look at: calls that should have run on an engine and did not.
+    let mut fallbacks = 0;
+    for (kind, n) in natives {
+        out.push((kind.counter(), n));
+        fallbacks += if kind.by_design() { 0 } else { n };
+    }
+    out.push(("native_fallbacks", fallbacks));
+    out
 }

@@ -3,11 +3,13 @@
 use super::attrs::Attrs;
 use crate::convert::{self, Model};
 use crate::graph::{DType, Graph, PartialShape};
+use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
 use crate::tf::infer_shapes;
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use tf::attr_value::{ListValue, Value};
 
 /// Constants longer than this enter the fingerprint by their checksum: hashing hundreds of megabytes at every load
@@ -21,7 +23,8 @@ pub struct Segment {
 impl Segment {
     /// Reads the serialized body of a segment function.
     pub fn read(body: Vec<u8>) -> Result<Segment, String> {
-        let graph = tf::GraphDef::decode(Bytes::from(body)).map_err(|e| format!("the native segment cannot be read: {e}"))?;
+        let mut graph = tf::GraphDef::decode(Bytes::from(body)).map_err(|e| format!("the native segment cannot be read: {e}"))?;
+        name_borders(&mut graph);
         Ok(Segment { graph })
     }
 
@@ -102,6 +105,29 @@ impl Segment {
             }
         }
         Ok(model)
+    }
+}
+
+/// Gives the segment's arguments and results their TF-TRT names: a FunctionDef holds them in lower case.
+fn name_borders(graph: &mut tf::GraphDef) {
+    let mut renamed = HashMap::new();
+    for node in &mut graph.node {
+        let prefix = match node.op.as_str() {
+            "_Arg" => INPUT_PREFIX,
+            "_Retval" => OUTPUT_PREFIX,
+            _ => continue,
+        };
+        if let Some(index) = int_attr(node, "index") {
+            let name = format!("{prefix}{index}");
+            renamed.insert(std::mem::replace(&mut node.name, name.clone()), name);
+        }
+    }
+    for input in graph.node.iter_mut().flat_map(|node| &mut node.input) {
+        // An argument has one output: it is always taken as "name" or "name:0", or waited for as "^name".
+        let (control, name) = input.strip_prefix('^').map_or(("", input.as_str()), |name| ("^", name));
+        if let Some(new) = renamed.get(name.strip_suffix(":0").unwrap_or(name)) {
+            *input = format!("{control}{new}");
+        }
     }
 }
 

@@ -15,7 +15,8 @@ pub use params::Params;
 use crate::convert::{self, Reason};
 use crate::graph::{Graph, GraphError, NodeId, TensorInfo};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
-use crate::report::{Mode, NonConversionReport};
+use crate::report::NonConversionReport;
+use crate::settings::Settings;
 use crate::segment::{self, Device, Rules, Segment, SegmentOptions};
 use body::{Cut, Membership};
 use prost::Message as _;
@@ -90,17 +91,17 @@ static GRAPHS: AtomicUsize = AtomicUsize::new(0);
 /// # Errors
 /// Wrong parameters on a function, or a graph that is none.
 pub fn optimize(params: &Params, item: Item<'_>, host: &dyn Host) -> Result<Option<tf::GraphDef>, OptimizeError> {
-    let lookup = |name: &str| std::env::var(name).ok();
+    let settings = Settings::current();
     let context = Context {
         host,
-        options: &SegmentOptions::from_lookup(lookup),
+        options: &SegmentOptions::from(&settings),
         supports: &convert::supports,
         counter: &GRAPHS,
         message_limit: MESSAGE_LIMIT,
     };
     let outcome = optimize_with(params, item, &context)?;
     if let Some(report) = &outcome.report {
-        report.publish(&Mode::from_value(lookup("TF_TRT_SHOW_DETAILED_REPORT").as_deref()));
+        report.publish(&settings.detailed_report);
     }
     Ok(outcome.graph)
 }

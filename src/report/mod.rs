@@ -1,36 +1,10 @@
 //! The non-conversion report (guide section 6.3.2): which ops stayed in TensorFlow, how many of them, and why.
 
 use crate::files;
+use crate::settings::Report;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
-
-/// Where and how much to report (`TF_TRT_SHOW_DETAILED_REPORT`).
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Op types and their numbers.
-    #[default]
-    Short,
-    /// The reasons as well.
-    Detailed,
-    /// Detailed, and as CSV in this file.
-    Csv(PathBuf),
-}
-
-impl Mode {
-    /// From the variable's value: a number from 1 up is detailed, a smaller one or none is short, other text is a path.
-    pub fn from_value(value: Option<&str>) -> Mode {
-        match value.map(str::trim).filter(|text| !text.is_empty()) {
-            None => Mode::Short,
-            Some(text) => match text.parse::<i64>() {
-                Ok(number) if number >= 1 => Mode::Detailed,
-                Ok(_) => Mode::Short,
-                Err(_) => Mode::Csv(PathBuf::from(text)),
-            },
-        }
-    }
-}
 
 /// Ops that were not converted: op type, reason, number of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,11 +78,11 @@ impl NonConversionReport {
     }
 
     /// Prints to stdout and writes the CSV where `mode` asks for it. A file that cannot be written is warned of, no more.
-    pub fn publish(&self, mode: &Mode) {
+    pub fn publish(&self, mode: &Report) {
         let mut out = std::io::stdout().lock();
         // A closed stdout is no reason to stop.
-        let _ = out.write_all(self.text(*mode != Mode::Short).as_bytes()).and_then(|()| out.flush());
-        if let Mode::Csv(path) = mode
+        let _ = out.write_all(self.text(*mode != Report::Summary).as_bytes()).and_then(|()| out.flush());
+        if let Report::DetailedAndCsv(path) = mode
             && let Err(error) = files::replace(path, |out| out.write_all(self.csv().as_bytes()))
         {
             tracing::warn!(
@@ -132,14 +106,6 @@ mod tests {
         report
     }
 
-    #[test]
-    fn values_of_the_variable() {
-        assert_eq!(Mode::from_value(None), Mode::Short);
-        assert_eq!(Mode::from_value(Some("")), Mode::Short);
-        assert_eq!(Mode::from_value(Some("0")), Mode::Short);
-        assert_eq!(Mode::from_value(Some("2")), Mode::Detailed);
-        assert_eq!(Mode::from_value(Some("/tmp/x.csv")), Mode::Csv("/tmp/x.csv".into()));
-    }
 
     #[test]
     fn the_text_is_the_guides() {
