@@ -14,36 +14,40 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 HELD_OUT = 360
 BATCH = 60
-STEPS = 20
+STEPS = 10
 
 
 @contextlib.contextmanager
-def _silenced():
-    """Keeps what native code writes to stderr away: TensorFlow's start-up lines come before its log level is read."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+def _silenced(*streams):
+    """Keeps away what native code writes to `streams` inside the block; it is given out after all if the block fails."""
+    kept = {}
     with tempfile.TemporaryFile() as away:
-        os.dup2(away.fileno(), 2)
+        for stream in streams:
+            stream.flush()
+            kept[stream.fileno()] = os.dup(stream.fileno())
+            os.dup2(away.fileno(), stream.fileno())
+        failed = True
         try:
             yield
-        except BaseException:
-            os.dup2(kept, 2)
-            away.seek(0)
-            os.write(2, away.read())
-            raise
+            failed = False
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
+            if failed:
+                away.seek(0)
+                os.write(2, away.read())
 
 
 def _start():
-    """TensorFlow and tftrt, imported without TensorFlow's log; warnings of the conversion itself stay visible."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    with _silenced():
+    """TensorFlow and tftrt, imported without TensorFlow's start-up lines; afterwards it logs errors only."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _silenced(sys.stderr):
         import tensorflow as tf
 
         import tftrt
@@ -110,7 +114,7 @@ def _convert(source: str, target: str, batches: list, show_summary: bool) -> flo
     )
     converter.convert()
     if show_summary:
-        converter.summary(print_fn=lambda line="": print(f"  {line.rstrip()}"))
+        converter.summary(print_fn=lambda line="": print(textwrap.indent(line.rstrip(), "  ")))
 
     def input_fn():
         for batch in batches:
@@ -137,16 +141,16 @@ def _signature(tf, folder: str):
     return call
 
 
-def _milliseconds(call, x, steps: int) -> float:
-    """The median time of one call, after two that warm up."""
-    for _ in range(2):
-        call(x).numpy()
-    times = []
-    for _ in range(steps):
-        begun = time.perf_counter()
-        call(x).numpy()
-        times.append((time.perf_counter() - begun) * 1e3)
-    return sorted(times)[steps // 2]
+def _milliseconds(calls: list, x, steps: int) -> list[float]:
+    """The median time of one call of each of `calls`, which take turns: a busy machine slows them all."""
+    times: list[list[float]] = [[] for _ in calls]
+    for step in range(steps + 2):
+        for call, own in zip(calls, times):
+            begun = time.perf_counter()
+            call(x).numpy()
+            if step >= 2:  # The first two warm up.
+                own.append((time.perf_counter() - begun) * 1e3)
+    return [sorted(own)[steps // 2] for own in times]
 
 
 def _serve(native_folder: str, converted_folder: str) -> None:
@@ -182,15 +186,16 @@ def _resnet(tf, tftrt, folder: pathlib.Path, batches: list[int]) -> None:
     source, target = str(folder / "resnet50"), str(folder / "resnet50_converted")
     tf.keras.applications.ResNet50(weights=None).export(source, verbose=False)
     inputs = [tf.random.uniform((batch, 224, 224, 3)) for batch in batches]
-    seconds = _convert(source, target, inputs, show_summary=False)
+    with _silenced(sys.stdout):  # The report of what was not converted: shown once, for the small network.
+        seconds = _convert(source, target, inputs, show_summary=False)
     native, converted = _signature(tf, source), _signature(tf, target)
     _row("engine built in", f"{seconds:.1f} s")
     _row("time per batch", "native", "converted", "speed-up")
-    before = tftrt.stats()["totals"].get("native_fallbacks", 0)
+    fallbacks = tftrt.stats()["totals"].get("native_fallbacks", 0)
     for x in inputs:
-        slow, fast = _milliseconds(native, x, STEPS // 2), _milliseconds(converted, x, STEPS // 2)
-        _row(f"  batch {x.shape[0]}", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{slow / fast:.2f} x")
-    _row("native fallbacks", "", str(tftrt.stats()["totals"].get("native_fallbacks", 0) - before))
+        before, after = _milliseconds([native, converted], x, STEPS)
+        _row(f"  batch {x.shape[0]}", f"{before:.1f} ms", f"{after:.1f} ms", f"{before / after:.2f} x")
+    _row("native fallbacks", "", str(tftrt.stats()["totals"].get("native_fallbacks", 0) - fallbacks))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import mmap
 import os
 import pathlib
 import re
+import struct
 import types
 
 VERSION = "0.1.0"
@@ -74,14 +75,29 @@ def find_library() -> pathlib.Path:
     raise ImportError(f"{FILE_NAME} is not at {looked}: run `cargo build --release` in the repository, or set TFTRT_LIBRARY")
 
 
+def _missing_bytes(content: mmap.mmap) -> int:
+    """How many bytes a 64-bit ELF file lacks at its end: its table of sections, told of in the header, comes last.
+
+    The dynamic loader maps a file that was cut short without a look, and the process dies of a bus error.
+    """
+    if len(content) < 64 or content[:5] != b"\x7fELF\x02":
+        return 0
+    (table,) = struct.unpack_from("<Q", content, 40)
+    entry, count = struct.unpack_from("<HH", content, 58)
+    return max(0, table + entry * count - len(content))
+
+
 def built_for(path: pathlib.Path) -> str:
     """The TensorFlow version that the library at `path` was built for, read from the file. Raises ImportError."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _MARKER.search(content)
             version = None if found is None else found.group(1).decode("ascii")
+            missing = _missing_bytes(content)
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped.
         raise ImportError(f"{path} cannot be read: {error}") from None
+    if missing:
+        raise ImportError(f"{path} is cut short: {missing} bytes are missing at its end")
     if version is None:
         raise ImportError(f"{path} is not a tftrt library: it does not say which TensorFlow it was built for")
     return version

@@ -12,9 +12,10 @@ def quiet_start():
     (but for an ImportError, whose own message says all).
 
     TensorFlow writes a dozen lines while it is imported, before its log level is read. The block is for the import and
-    the first look at the devices only: later warnings are meant to be seen.
+    the first look at the devices only. After it, errors are shown: on a machine without a GPU, TensorFlow warns at length,
+    at every load of a converted model, that the model's engines are kept on a CPU instead.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

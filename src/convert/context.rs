@@ -41,7 +41,7 @@ impl State {
                 Form::ChannelsFirst if rank == 0 => self.name(id, Form::Plain)?,
                 Form::ChannelsFirst if rank <= 4 => {
                     let plain = self.name(id, Form::Plain)?;
-                    self.to_first(&plain, rank)
+                    self.make_first(&plain, rank)
                 }
                 Form::Wide if dtype == DType::INT32 => {
                     let plain = self.name(id, Form::Plain)?;
@@ -80,7 +80,7 @@ impl State {
     }
 
     /// `plain`, of rank 1 to 4, as it has to stand to be broadcast against channels-first tensors.
-    fn to_first(&mut self, plain: &str, rank: usize) -> String {
+    fn make_first(&mut self, plain: &str, rank: usize) -> String {
         if rank == 1 {
             let axes = self.builder.vector(&[0, 2, 3]);
             return self.builder.emit("Unsqueeze", &[plain, &axes], &[]);

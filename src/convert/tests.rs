@@ -1,1 +1,295 @@
+//! Segments built by hand: what the table of op cases cannot look at from outside.
 
+use super::*;
+use crate::graph::{Constant, TensorInfo};
+use crate::proto::{onnx, tensorflow as tf};
+use std::collections::HashMap;
+use tf::attr_value::Value as Attr;
+
+/// A segment in the making: nodes in any order, with what inference would say of their outputs.
+#[derive(Default)]
+struct Segment {
+    def: tf::GraphDef,
+    infos: HashMap<String, Vec<TensorInfo>>,
+}
+
+impl Segment {
+    fn node(mut self, name: &str, op: &str, inputs: &[&str], attrs: &[(&str, Attr)], dims: &[i64]) -> Self {
+        let value = |v: &Attr| tf::AttrValue { value: Some(v.clone()) };
+        self.def.node.push(tf::NodeDef {
+            name: name.into(),
+            op: op.into(),
+            input: inputs.iter().map(|s| s.to_string()).collect(),
+            attr: attrs.iter().map(|(k, v)| (k.to_string(), value(v))).collect(),
+            ..Default::default()
+        });
+        let dtype = match attrs.iter().find(|(k, _)| *k == "dtype") {
+            Some((_, Attr::Type(t))) => DType(*t),
+            _ => DType::FLOAT,
+        };
+        let shape = PartialShape::from_dims(dims);
+        self.infos.insert(name.into(), vec![TensorInfo { dtype, shape }]);
+        self
+    }
+
+    fn arg(self, index: i64, dims: &[i64]) -> Self {
+        self.node(&format!("TensorRTInputPH_{index}"), "_Arg", &[], &[("index", Attr::I(index))], dims)
+    }
+
+    fn retval(self, index: i64, of: &str) -> Self {
+        self.node(
+            &format!("TensorRTOutputPH_{index}"),
+            "_Retval",
+            &[of],
+            &[("index", Attr::I(index))],
+            &[],
+        )
+    }
+
+    fn floats(self, name: &str, dims: &[i64]) -> Self {
+        let tensor = tf::TensorProto {
+            dtype: DType::FLOAT.0,
+            tensor_shape: Some(PartialShape::from_dims(dims).to_proto()),
+            float_val: vec![1.0],
+            ..Default::default()
+        };
+        self.node(name, "Const", &[], &[("value", Attr::Tensor(tensor))], dims)
+    }
+
+    fn ints(self, name: &str, values: &[i32]) -> Self {
+        let dims = [values.len() as i64];
+        let tensor = tf::TensorProto {
+            dtype: DType::INT32.0,
+            tensor_shape: Some(PartialShape::from_dims(&dims).to_proto()),
+            int_val: values.to_vec(),
+            ..Default::default()
+        };
+        let attrs = [("value", Attr::Tensor(tensor)), ("dtype", Attr::Type(DType::INT32.0))];
+        self.node(name, "Const", &[], &attrs, &dims)
+    }
+
+    fn conv(self, name: &str, x: &str, dims: &[i64]) -> Self {
+        let attrs = [
+            ("padding", Attr::S(bytes::Bytes::from_static(b"SAME"))),
+            (
+                "strides",
+                Attr::List(tf::attr_value::ListValue {
+                    i: vec![1, 1, 1, 1],
+                    ..Default::default()
+                }),
+            ),
+        ];
+        let weights = format!("{name}/weights");
+        self.floats(&weights, &[3, 3, 2, 2])
+            .node(name, "Conv2D", &[x, &weights], &attrs, dims)
+    }
+
+    fn graph(self) -> Graph {
+        Graph::new(self.def, self.infos).unwrap()
+    }
+
+    fn convert(self) -> onnx::GraphProto {
+        let model = convert("segment", &self.graph()).unwrap();
+        onnx::ModelProto::decode(model.onnx).unwrap().graph.unwrap()
+    }
+}
+
+const IMAGE: &[i64] = &[-1, 8, 8, 2];
+
+/// The ops of the nodes, in order.
+fn ops(graph: &onnx::GraphProto) -> Vec<&str> {
+    graph.node.iter().map(|n| n.op_type()).collect()
+}
+
+#[test]
+fn transposes_cancel_between_convolutions() {
+    let graph = Segment::default()
+        .arg(0, IMAGE)
+        .conv("a", "TensorRTInputPH_0", IMAGE)
+        .floats("bias", &[2])
+        .node("biased", "BiasAdd", &["a", "bias"], &[], IMAGE)
+        .node("relu", "Relu", &["biased"], &[], IMAGE)
+        .conv("b", "relu", IMAGE)
+        .node("sum", "AddV2", &["a", "b"], &[], IMAGE)
+        .retval(0, "sum")
+        .convert();
+    assert_eq!(ops(&graph), ["Transpose", "Conv", "Add", "Relu", "Conv", "Add", "Transpose"]);
+    let bias = graph.initializer.iter().find(|i| i.name().starts_with("biased")).unwrap();
+    assert_eq!(bias.dims, [1, 2, 1, 1]);
+}
+
+#[test]
+fn an_image_that_two_convolutions_take_is_transposed_once() {
+    let graph = Segment::default()
+        .arg(0, IMAGE)
+        .conv("a", "TensorRTInputPH_0", IMAGE)
+        .conv("b", "TensorRTInputPH_0", IMAGE)
+        .node("sum", "AddV2", &["a", "b"], &[], IMAGE)
+        .ints("axes", &[1, 2])
+        .node("mean", "Mean", &["sum", "axes"], &[], &[-1, 2])
+        .retval(0, "mean")
+        .convert();
+    assert_eq!(ops(&graph), ["Transpose", "Conv", "Conv", "Add", "ReduceMean"]);
+    assert_eq!(graph.node[4].attribute[0].ints, [2, 3]);
+    assert_eq!(graph.node[4].output, ["TensorRTOutputPH_0"]);
+}
+
+#[test]
+fn a_models_own_transposes_cancel_with_the_layouts() {
+    let (nchw, attrs) = ([-1, 2, 8, 8], []);
+    let graph = Segment::default()
+        .arg(0, &nchw)
+        .ints("to_last", &[0, 2, 3, 1])
+        .ints("to_first", &[0, 3, 1, 2])
+        .node("in", "Transpose", &["TensorRTInputPH_0", "to_last"], &attrs, IMAGE)
+        .conv("a", "in", IMAGE)
+        .node("out", "Transpose", &["a", "to_first"], &attrs, &nchw)
+        .retval(0, "out")
+        .convert();
+    assert_eq!(ops(&graph), ["Conv"]);
+}
+
+#[test]
+fn outputs_that_are_inputs_constants_or_twice_the_same_get_identities() {
+    let graph = Segment::default()
+        .arg(0, &[-1])
+        .floats("c", &[3])
+        .node("relu", "Relu", &["TensorRTInputPH_0"], &[], &[-1])
+        .retval(0, "TensorRTInputPH_0")
+        .retval(1, "c")
+        .retval(2, "relu")
+        .retval(3, "relu")
+        .convert();
+    assert_eq!(ops(&graph), ["Relu", "Identity", "Identity", "Identity"]);
+    assert_eq!(graph.node[0].output, ["TensorRTOutputPH_2"]);
+    assert_eq!(graph.node[3].input, ["TensorRTOutputPH_2"]);
+    assert_eq!(graph.input[0].name(), "TensorRTInputPH_0");
+}
+
+#[test]
+fn a_reshape_to_known_sizes_and_one_open_one_needs_no_shape_at_run_time() {
+    let int32 = || ("dtype", Attr::Type(DType::INT32.0));
+    let graph = Segment::default()
+        .arg(0, &[-1, 6])
+        .node("shape", "Shape", &["TensorRTInputPH_0"], &[int32()], &[2])
+        .ints("zero", &[0])
+        .ints("one", &[1])
+        .node("rows", "StridedSlice", &["shape", "zero", "one", "one"], &[int32()], &[1])
+        .ints("rest", &[2, 3])
+        .ints("axis", &[0])
+        .node("sizes", "ConcatV2", &["rows", "rest", "axis"], &[int32()], &[3])
+        .node("reshape", "Reshape", &["TensorRTInputPH_0", "sizes"], &[], &[-1, -1, -1])
+        .retval(0, "reshape")
+        .convert();
+    assert_eq!(ops(&graph), ["Reshape"]);
+    let sizes = Constant {
+        dtype: DType::INT64,
+        dims: vec![3],
+        data: graph.initializer[0].raw_data.clone().unwrap(),
+    };
+    assert_eq!(sizes.to_i64s().unwrap(), [-1, 2, 3]);
+}
+
+#[test]
+fn open_dimensions_have_names_of_their_own() {
+    let graph = Segment::default()
+        .arg(0, &[-1, 3])
+        .arg(1, &[-1, 3])
+        .node("sum", "AddV2", &["TensorRTInputPH_0", "TensorRTInputPH_1"], &[], &[-1, 3])
+        .retval(0, "sum")
+        .convert();
+    let names = |v: &onnx::ValueInfoProto| match v.r#type.clone().unwrap().value.unwrap() {
+        onnx::type_proto::Value::TensorType(t) => t.shape.unwrap().dim.into_iter().map(|d| d.value.unwrap()).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    use onnx::tensor_shape_proto::dimension::Value as Dim;
+    assert_eq!(
+        names(&graph.input[0]),
+        [Dim::DimParam("TensorRTInputPH_0_0".into()), Dim::DimValue(3)]
+    );
+    assert_eq!(names(&graph.input[1])[0], Dim::DimParam("TensorRTInputPH_1_0".into()));
+}
+
+#[test]
+fn an_op_that_cannot_be_converted_is_named_with_its_node_and_segment() {
+    let unknown = Segment::default()
+        .arg(0, &[3])
+        .node("odd", "Bessel", &["TensorRTInputPH_0"], &[], &[3])
+        .retval(0, "odd");
+    let why = convert("TRTEngineOp_000_000", &unknown.graph()).unwrap_err().to_string();
+    assert_eq!(
+        why,
+        "segment 'TRTEngineOp_000_000': node 'odd' (Bessel) cannot be converted: Op type Bessel is not supported."
+    );
+    let axis_at_run_time = Segment::default()
+        .arg(0, &[3, 3])
+        .arg(1, &[1])
+        .node("sum", "Sum", &["TensorRTInputPH_0", "TensorRTInputPH_1"], &[], &[3])
+        .retval(0, "sum");
+    let ConvertError::Node { node, op, reason, .. } = convert("s", &axis_at_run_time.graph()).unwrap_err() else {
+        panic!("a node is at fault");
+    };
+    assert_eq!((node.as_str(), op.as_str()), ("sum", "Sum"));
+    assert_eq!(reason, "The input \"axis\" must be a constant.");
+}
+
+#[test]
+fn reasons_tell_type_and_rank() {
+    let string = ("dtype", Attr::Type(DType::STRING.0));
+    let graph = Segment::default()
+        .node("text", "Placeholder", &[], &[string], &[3])
+        .node("same", "Identity", &["text"], &[], &[3])
+        .node("bools", "Placeholder", &[], &[("dtype", Attr::Type(DType::BOOL.0))], &[3])
+        .node("relu", "Relu", &["bools"], &[], &[3])
+        .graph();
+    let reason = |name: &str| supports(&graph, graph.find(name).unwrap()).unwrap_err();
+    assert_eq!(reason("text"), "Op type Placeholder is not supported.");
+    assert_eq!(reason("same"), "An engine cannot hold input 0: unsupported data type string");
+    assert_eq!(
+        reason("relu"),
+        "Relu op is not supported for input 0 - Allowed input dtypes: [float32, float16]. Received: bool"
+    );
+}
+
+#[test]
+fn nodes_without_inference_are_refused_and_do_not_panic() {
+    let mut segment = Segment::default()
+        .arg(0, &[3])
+        .node("relu", "Relu", &["TensorRTInputPH_0"], &[], &[3]);
+    segment.infos.remove("relu");
+    let graph = segment.graph();
+    assert!(supports(&graph, graph.find("relu").unwrap()).is_err());
+    // No op's predicate may fall over a node that lacks everything.
+    for op in supported_ops() {
+        let bare = Segment::default().node("bare", op, &[], &[], &[]).graph();
+        let _ = supports(&bare, 0);
+    }
+}
+
+#[test]
+fn a_model_over_the_limit_is_refused_before_it_is_written() {
+    let segment = || Segment::default().arg(0, &[100]).floats("c", &[100]);
+    let segment = || {
+        segment()
+            .node("sum", "AddV2", &["TensorRTInputPH_0", "c"], &[], &[100])
+            .retval(0, "sum")
+    };
+    let graph = segment().graph();
+    let size = convert("s", &graph).unwrap().onnx.len();
+    assert_eq!(
+        convert_within("s", &graph, size).unwrap_err(),
+        ConvertError::TooLarge {
+            segment: "s".into(),
+            bytes: size,
+            limit: size
+        }
+    );
+    assert!(convert_within("s", &graph, size + 1).is_ok());
+}
+
+#[test]
+fn arguments_have_to_be_numbered() {
+    let graph = Segment::default().arg(1, &[3]).retval(0, "TensorRTInputPH_1").graph();
+    let why = convert("s", &graph).unwrap_err().to_string();
+    assert!(why.contains("'TensorRTInputPH_1' (_Arg)"), "{why}");
+}

@@ -2,7 +2,7 @@
 
 use crate::graph::{DType, Graph, NodeId, Port, TensorInfo};
 use crate::proto::tensorflow as tf;
-use crate::segment::{Constants, Segment};
+use crate::segment::{Constants, Device, Segment};
 use std::collections::{BTreeSet, HashMap};
 use tf::attr_value::{ListValue, Value};
 
@@ -139,6 +139,14 @@ impl<'a> Membership<'a> {
             all.push(def);
         }
         all.append(&mut nodes);
+        // Constants are taken in from any device; one that binds more than the segment's nodes do would tear the native
+        // segment apart.
+        for def in &mut all {
+            let both = Device::parse(&def.device).and_then(|device| device.merge(&segment.device));
+            if both.as_ref() != Some(&segment.device) {
+                def.device.clear();
+            }
+        }
         for (at, (port, info)) in outputs.iter().enumerate() {
             let mut def = border_node(OUTPUT_PREFIX, "_Retval", at, info.dtype);
             def.input.push(input_text(graph.nodes[port.node].name(), port.index));

@@ -30,7 +30,7 @@ pub enum OptimizeError {
     Parameter { name: String, takes: String, found: String },
     #[error("the graph '{id}' cannot be converted: {source}")]
     Graph { id: String, source: GraphError },
-    #[error("the graph '{id}' cannot be converted: its nodes {names} are on or behind a cycle that is no loop")]
+    #[error("the graph '{id}' cannot be converted: nodes {names} are on or behind a cycle that is no loop")]
     Cycle { id: String, names: String },
     #[error("the graph '{id}' is not converted, because putting the engines in failed ({why}); this is a bug in tftrt")]
     Internal { id: String, why: String },
@@ -140,7 +140,7 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     };
     let (found, constants) = segment::segment(&graph, &request).map_err(|names| OptimizeError::Cycle {
         id: id.into(),
-        names: names.join(", "),
+        names: some_of(&names),
     })?;
     let mut report = NonConversionReport::default();
     for (&node, reason) in &found.excluded {
@@ -227,6 +227,15 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         graph: Some(rewritten),
         report: Some(report),
     })
+}
+
+/// The first few names, for a message.
+fn some_of(names: &[String]) -> String {
+    let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(5) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// Reports the nodes of a segment that does not come to be.

@@ -57,7 +57,7 @@ impl Params {
     /// # Errors
     /// A parameter of another type or with an impossible value, by name, with what it takes.
     pub fn from_parameter_map(map: &BTreeMap<String, tf::AttrValue>) -> Result<Params, OptimizeError> {
-        const KNOWN: &[&str] = &[
+        const KNOWN: &[&str; 11] = &[
             "minimum_segment_size",
             "max_batch_size",
             "is_dynamic_op",
@@ -74,7 +74,7 @@ impl Params {
             tracing::debug!("TensorRTOptimizer knows no parameter '{name}'; it is passed over.");
         }
         let mut params = Params::default();
-        params.read(map, KNOWN.try_into().expect("as many names as fields"))?;
+        params.read(map, KNOWN)?;
         Ok(params)
     }
 

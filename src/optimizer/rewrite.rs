@@ -25,17 +25,17 @@ pub fn rewrite(membership: &Membership<'_>, engines: &[Engine], preserve: &HashS
         None => input_text(graph.nodes[port.node].name(), port.index),
         Some(engine) => input_text(&engine.node.name, place[&port]),
     };
-    // Control edges, each source once; a constant in an engine is there from the start, nobody waits for it.
+    let idle = idle_constants(membership, engines, preserve);
+    // Control edges, each source once; nobody has to wait for a constant that is in an engine.
     let controls = |sources: &mut dyn Iterator<Item = NodeId>, own: &str| -> BTreeSet<String> {
         sources
             .filter_map(|id| match engine_of(id) {
-                None => Some(format!("^{}", graph.nodes[id].name())),
+                None => (!idle.contains(&id)).then(|| format!("^{}", graph.nodes[id].name())),
                 Some(_) if graph.nodes[id].op() == "Const" => None,
                 Some(engine) => (engine.node.name != own).then(|| format!("^{}", engine.node.name)),
             })
             .collect()
     };
-    let idle = idle_constants(membership, engines, preserve);
     let mut nodes = Vec::new();
     for (id, node) in graph.nodes.iter().enumerate() {
         if engine_of(id).is_some() || idle.contains(&id) {
@@ -65,12 +65,11 @@ fn idle_constants(membership: &Membership<'_>, engines: &[Engine], preserve: &Ha
         return HashSet::new();
     }
     let mut takers = vec![0usize; graph.nodes.len()];
-    for (to, node) in graph.nodes.iter().enumerate() {
-        if membership.home[to].is_some() {
-            // Inside an engine; what the engine as a whole takes is counted below.
-            continue;
-        }
-        for from in node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied()) {
+    for (_, node) in graph.nodes.iter().enumerate().filter(|&(to, _)| membership.home[to].is_none()) {
+        // To run after a constant that waits for nothing is no order at all: such an edge can go.
+        let ordered = |&&id: &&NodeId| graph.nodes[id].op() != "Const" || !graph.nodes[id].control_inputs.is_empty();
+        let controls = node.control_inputs.iter().filter(ordered).copied();
+        for from in node.inputs.iter().map(|port| port.node).chain(controls) {
             takers[from] += 1;
         }
     }
@@ -90,9 +89,6 @@ fn idle_constants(membership: &Membership<'_>, engines: &[Engine], preserve: &Ha
         for port in &node.inputs {
             takers[port.node] -= 1;
             waiting.push(port.node);
-        }
-        for &before in &node.control_inputs {
-            takers[before] -= 1;
         }
     }
     idle

@@ -47,8 +47,10 @@ impl NonConversionReport {
 
     /// Op type, reason and count, in the order of the names.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &str, usize)> {
-        let flat = |(op, reasons)| Entry { op, reasons }.rows();
-        self.ops.iter().flat_map(flat)
+        self.ops.iter().flat_map(|(op, reasons)| {
+            let counts = reasons.iter();
+            counts.map(move |(reason, &count)| (op.as_str(), reason.as_str(), count))
+        })
     }
 
     /// The nodes reported.
@@ -58,8 +60,7 @@ impl NonConversionReport {
 
     /// The report as the guide prints it: the most frequent op first, with the reasons if `detailed`.
     pub fn text(&self, detailed: bool) -> String {
-        let by_count = |counts: Vec<(String, usize)>| {
-            let mut counts = counts;
+        let by_count = |mut counts: Vec<(String, usize)>| {
             counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
             counts
         };
@@ -115,19 +116,6 @@ impl NonConversionReport {
                 path.display()
             );
         }
-    }
-}
-
-struct Entry<'a> {
-    op: &'a String,
-    reasons: &'a BTreeMap<String, usize>,
-}
-
-impl<'a> Entry<'a> {
-    fn rows(self) -> impl Iterator<Item = (&'a str, &'a str, usize)> {
-        self.reasons
-            .iter()
-            .map(move |(reason, &count)| (self.op.as_str(), reason.as_str(), count))
     }
 }
 

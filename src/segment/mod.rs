@@ -382,4 +382,6 @@ fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &
 }
 
 #[cfg(test)]
+pub(crate) mod test_graphs;
+#[cfg(test)]
 mod tests;

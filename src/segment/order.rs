@@ -27,10 +27,10 @@ pub fn topological_order(graph: &Graph) -> Result<Vec<NodeId>, Vec<String>> {
     let count = graph.nodes.len();
     let mut waiting = vec![0usize; count];
     let mut consumers: Vec<Vec<NodeId>> = vec![Vec::new(); count];
-    for node in 0..count {
+    for (node, waits_for) in waiting.iter_mut().enumerate() {
         for from in predecessors(graph, node) {
             consumers[from].push(node);
-            waiting[node] += 1;
+            *waits_for += 1;
         }
     }
     let mut order: Vec<NodeId> = (0..count).filter(|&id| waiting[id] == 0).collect();

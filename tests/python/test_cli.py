@@ -78,7 +78,7 @@ def test_run_takes_a_native_model_too(dense_model, capsys):
 def test_convert_no_build(dense_model, tmp_path, capsys):
     folder = str(tmp_path / "out")
     assert main(["convert", dense_model, folder, "--no-build"]) == 0
-    assert "building" not in capsys.readouterr().err
+    assert "building engines" not in capsys.readouterr().err
     assert main(["summary", folder]) == 0
     assert re.search(r"float32\[\?,4\] +none$", capsys.readouterr().out, re.MULTILINE)
 

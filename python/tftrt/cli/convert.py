@@ -117,6 +117,6 @@ def run(args) -> None:
             converter.build(input_fn=lambda: (random.random_inputs(given, chosen) for chosen in sets))
         failed = tftrt.stats()["totals"].get("failures", 0) - before.get("failures", 0)
         if failed:
-            note(f"{failed} engine{'s' if failed > 1 else ''} could not be built: those segments run natively (the log says why)")
+            note(f"{failed} engine{'s' if failed > 1 else ''} could not be built: those segments run natively; --verbose shows why")
     with step(f"saving {args.output}"):
         converter.save(args.output)

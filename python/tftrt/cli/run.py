@@ -5,7 +5,7 @@ import time
 from tftrt.cli import inputs as random
 from tftrt.cli import model, shapes
 from tftrt.cli.errors import UsageError
-from tftrt.cli.progress import step
+from tftrt.cli.progress import note, step
 
 
 def run(args) -> None:
@@ -56,3 +56,5 @@ def _run_one(tf, tftrt, function, given, chosen: dict[str, shapes.Shape], steps:
     middle = times[len(times) // 2]
     print(f"time     {middle:.2f} ms per step (median of {steps}; fastest {times[0]:.2f} ms, first call {first:.2f} ms)")
     print(f"engines  {difference('engine_calls')} calls, {difference('native_fallbacks')} native fallbacks")
+    if difference("native_fallbacks"):
+        note("some calls ran in native TensorFlow instead of an engine; --verbose shows the reason")

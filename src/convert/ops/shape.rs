@@ -7,7 +7,7 @@ use crate::convert::context::Context;
 use crate::convert::layout::{self, TO_FIRST, TO_LAST, as_ints, order_survives};
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axes, normal_axis};
-use crate::graph::DType;
+use crate::graph::{Constant, DType};
 
 fn any(_: View) -> Result<(), Reason> {
     Ok(())
@@ -44,6 +44,9 @@ fn rank(cx: &mut Context) -> Result<(), Reason> {
 /// left to be computed from the others, more make the tensor itself the shape.
 fn reshape(cx: &mut Context) -> Result<(), Reason> {
     let inferred = cx.view.out_dims(0)?.to_vec();
+    if give_reshaped_constant(cx, &inferred) {
+        return Ok(());
+    }
     let given = cx.elements(1).unwrap_or_else(|| vec![None; inferred.len()]);
     let known: Vec<Option<i64>> = inferred
         .iter()
@@ -66,6 +69,18 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
     let elements = cx.elements(0);
     cx.know(0, elements);
     Ok(())
+}
+
+/// Gives the constant in input 0 other dimensions, its bytes shared; false where it is no constant or they are not known.
+fn give_reshaped_constant(cx: &mut Context, dims: &[Option<i64>]) -> bool {
+    let dims: Option<Vec<i64>> = dims.iter().copied().collect();
+    match (cx.value(0).constant.clone(), dims) {
+        (Some(constant), Some(dims)) if dims.iter().product::<i64>() == constant.len() as i64 => {
+            cx.give_constant(0, Constant { dims, ..constant });
+            true
+        }
+        _ => false,
+    }
 }
 
 fn emit_reshape(cx: &mut Context, x: &str, sizes: &str, zero_is_zero: bool) -> String {
@@ -99,6 +114,9 @@ fn squeezed(view: View) -> Result<Vec<usize>, Reason> {
 
 fn squeeze(cx: &mut Context) -> Result<(), Reason> {
     let axes = squeezed(cx.view)?;
+    if give_reshaped_constant(cx, cx.view.out_dims(0)?) {
+        return Ok(());
+    }
     if axes.is_empty() {
         cx.alias(0, 0);
         return Ok(());
@@ -119,6 +137,9 @@ fn squeeze(cx: &mut Context) -> Result<(), Reason> {
 
 fn expand_dims(cx: &mut Context) -> Result<(), Reason> {
     let axis = normal_axis(cx.view.need_int(1, "dim")?, cx.rank(0) + 1)?;
+    if give_reshaped_constant(cx, cx.view.out_dims(0)?) {
+        return Ok(());
+    }
     let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
     let x = cx.input(0, form)?;
     let axes = cx.vector(&[axis as i64]);

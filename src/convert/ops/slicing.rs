@@ -102,11 +102,11 @@ fn slice(cx: &mut Context) -> Result<(), Reason> {
                 Piece::Named(end_of(cx, &size, &size))
             }
             (_, Piece::Known(_)) => {
-                let (begin, size) = (assemble(cx, &[begin.clone()]), assemble(cx, &[size]));
+                let (begin, size) = (assemble(cx, std::slice::from_ref(&begin)), assemble(cx, &[size]));
                 Piece::Named(cx.emit("Add", &[&begin, &size], &[]))
             }
             (_, Piece::Named(size)) => {
-                let (begin, size) = (assemble(cx, &[begin.clone()]), size.clone());
+                let (begin, size) = (assemble(cx, std::slice::from_ref(&begin)), size.clone());
                 let end = cx.emit("Add", &[&begin, &size], &[]);
                 Piece::Named(end_of(cx, &size, &end))
             }
