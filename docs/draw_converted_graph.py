@@ -167,7 +167,7 @@ def draw(before: dict[str, Node], after: dict[str, Node], inside: dict[str, Node
         sys.exit(f"draw_converted_graph: {missing} come after the conversion, but not before it")
     first, last = (pick(depth[name] for name in inside) for pick in (min, max))
     frame_y, frame_end = row(first) - 10, row(last) + HEIGHT + 10
-    frame = box(RIGHT - 56, frame_y, WIDTH + 112 + 214, frame_end - frame_y, ENGINE, 'stroke-width="2"')
+    frame = box(RIGHT - 56, frame_y, WIDTH + 112 + 244, frame_end - frame_y, ENGINE, 'stroke-width="2"')
     parts = [frame]
     for x, nodes in ((LEFT, before), (RIGHT, after)):
         for name, n in nodes.items():
@@ -186,11 +186,12 @@ def draw(before: dict[str, Node], after: dict[str, Node], inside: dict[str, Node
     ]
     parts.append(text(NOTE, frame_y + 32, ENGINE_NAME, "title"))
     parts += [text(NOTE, frame_y + 56 + 18 * at, line, "note") for at, line in enumerate(lines) if line]
-    height = row(max(depth.values())) + HEIGHT + 62
-    width = RIGHT + WIDTH + 300
-    note = (
-        f"Constants ({counts['constants before']} before, {counts['constants after']} after), what is computed from them alone, "
-        "and Identity nodes in between are not drawn. ? is the open batch size."
+    height = row(max(depth.values())) + HEIGHT + 76
+    width = RIGHT + WIDTH + 322
+    notes = (
+        f"Not drawn: constants ({counts['constants before']} before, {counts['constants after']} after), what is computed from them "
+        "alone, and Identity nodes in between.",
+        "? is the batch size, which the model leaves open.",
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
     return "\n".join(
@@ -206,7 +207,7 @@ def draw(before: dict[str, Node], after: dict[str, Node], inside: dict[str, Node
             text(RIGHT, 36, "After convert()", "title"),
             text(RIGHT, 58, f"{counts['after']} nodes, {counts['inside']} more in the native segment", "note"),
             *parts,
-            text(LEFT, height - 22, note, "note"),
+            *(text(LEFT, height - 40 + 18 * at, line, "note") for at, line in enumerate(notes)),
             "</svg>",
             "",
         ]
