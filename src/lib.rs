@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod convert;
 pub mod engine;
+pub mod files;
 pub mod graph;
 pub mod op;
 pub mod optimizer;

@@ -3,6 +3,7 @@
 use super::value;
 use crate::graph::{Constant, DType, PartialShape};
 use crate::proto::onnx;
+use prost::Message;
 use std::collections::{HashMap, HashSet};
 
 /// TensorRT 8.6's parser, TensorRT-RTX's and ONNX Runtime all read it.
@@ -30,6 +31,9 @@ pub struct Builder {
     counts: HashMap<String, usize>,
     /// Small int64 vectors by content: axes and the like repeat all over a graph.
     vectors: HashMap<(bool, Vec<i64>), String>,
+    /// Outputs of the nodes so far, by op, inputs and attributes: shape arithmetic repeats all over a model, and a node that
+    /// is there already need not be made again.
+    made: HashMap<(String, Vec<String>, Vec<u8>), Vec<String>>,
     /// The TensorFlow node that is being converted: new names begin with it.
     pub scope: String,
 }
@@ -52,21 +56,29 @@ impl Builder {
         self.emit_many(op, inputs, 1, attrs).remove(0)
     }
 
-    /// Appends a node with `outputs` outputs; gives their names.
+    /// Appends a node with `outputs` outputs; gives their names. Of a node that exists already, gives the names it has.
     pub fn emit_many(&mut self, op: &str, inputs: &[&str], outputs: usize, attrs: &[(&str, Attr)]) -> Vec<String> {
+        let inputs: Vec<String> = inputs.iter().map(|s| s.to_string()).collect();
+        let attrs: Vec<onnx::AttributeProto> = attrs.iter().map(|(name, value)| attribute(name, value)).collect();
+        let written = attrs.iter().flat_map(|a| a.encode_length_delimited_to_vec()).collect();
+        let key = (op.to_string(), inputs.clone(), written);
+        if let Some(names) = self.made.get(&key).filter(|names| names.len() == outputs) {
+            return names.clone();
+        }
         let name = self.fresh(op);
         let output: Vec<String> = match outputs {
             1 => vec![name.clone()],
             _ => (0..outputs).map(|i| self.fresh(&format!("{op}:{i}"))).collect(),
         };
         self.nodes.push(onnx::NodeProto {
-            input: inputs.iter().map(|s| s.to_string()).collect(),
+            input: inputs,
             output: output.clone(),
             name: Some(name),
             op_type: Some(op.to_string()),
-            attribute: attrs.iter().map(|(name, value)| attribute(name, value)).collect(),
+            attribute: attrs,
             ..Default::default()
         });
+        self.made.insert(key, output.clone());
         output
     }
 

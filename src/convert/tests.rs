@@ -191,6 +191,19 @@ fn a_reshape_to_known_sizes_and_one_open_one_needs_no_shape_at_run_time() {
 }
 
 #[test]
+fn a_node_that_is_there_already_is_not_made_again() {
+    let graph = Segment::default()
+        .arg(0, &[-1])
+        .node("a", "Exp", &["TensorRTInputPH_0"], &[], &[-1])
+        .node("b", "Exp", &["TensorRTInputPH_0"], &[], &[-1])
+        .node("sum", "AddV2", &["a", "b"], &[], &[-1])
+        .retval(0, "sum")
+        .convert();
+    assert_eq!(ops(&graph), ["Exp", "Add"]);
+    assert_eq!(graph.node[1].input, ["a/Exp", "a/Exp"]);
+}
+
+#[test]
 fn open_dimensions_have_names_of_their_own() {
     let graph = Segment::default()
         .arg(0, &[-1, 3])

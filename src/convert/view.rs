@@ -1,7 +1,7 @@
 //! A node and what is known around it, as support predicates and converters read it.
 
 use super::Reason;
-use crate::graph::{Constant, DType, Graph, Node, NodeId, PartialShape, TensorInfo};
+use crate::graph::{Constant, DType, Graph, Node, NodeId, TensorInfo};
 
 #[derive(Clone, Copy)]
 pub struct View<'a> {
@@ -44,7 +44,10 @@ impl<'a> View<'a> {
 
     /// The dimensions of input `i`, `None` where open.
     pub fn dims(self, i: usize) -> Result<&'a [Option<i64>], Reason> {
-        known_rank(&self.info(i)?.shape).ok_or_else(|| format!("the rank of input {i} is unknown"))
+        self.info(i)?
+            .shape
+            .dims()
+            .ok_or_else(|| format!("the rank of input {i} is unknown"))
     }
 
     pub fn rank(self, i: usize) -> Result<usize, Reason> {
@@ -52,7 +55,10 @@ impl<'a> View<'a> {
     }
 
     pub fn out_dims(self, i: usize) -> Result<&'a [Option<i64>], Reason> {
-        known_rank(&self.out(i)?.shape).ok_or_else(|| format!("the rank of output {i} is unknown"))
+        self.out(i)?
+            .shape
+            .dims()
+            .ok_or_else(|| format!("the rank of output {i} is unknown"))
     }
 
     pub fn constant(self, i: usize) -> Option<Constant> {
@@ -120,17 +126,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// A string attribute, or `default` where it is absent.
     pub fn attr_or(self, name: &str, default: &'a str) -> &'a str {
         self.node().attr_s(name).unwrap_or(default)
     }
 
+    /// A bool attribute, false where it is absent.
     pub fn flag(self, name: &str) -> bool {
         self.node().attr_b(name).unwrap_or(false)
     }
-}
-
-fn known_rank(shape: &PartialShape) -> Option<&[Option<i64>]> {
-    shape.dims()
 }
 
 /// `axis` counted from the front, for a tensor of rank `rank`.

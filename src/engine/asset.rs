@@ -4,13 +4,13 @@
 //! data's masked CRC-32C; the data is one `tensorflow.tensorrt.TRTEngineInstance`. A file of no bytes holds no engines:
 //! that is what `save_gpu_specific_engines=false` writes.
 
+use crate::files::{self, FileError};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use prost::Message;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// `tensorflow.tensorrt.TRTEngineInstance` of TF-TRT's `trt_engine_instance.proto`.
 #[derive(Clone, PartialEq, Message)]
@@ -54,6 +54,12 @@ pub enum AssetError {
     Engine { path: PathBuf, engine: usize, problem: String },
 }
 
+impl From<FileError> for AssetError {
+    fn from(error: FileError) -> Self {
+        AssetError::Io { path: error.path, action: error.action, source: error.source }
+    }
+}
+
 /// The bytes of a record before its data: length and checksum.
 const RECORD_HEADER: u64 = 12;
 /// Those after it.
@@ -83,7 +89,7 @@ pub fn write_assets(path: impl AsRef<Path>, engines: &[EngineInstance]) -> Resul
             return Err(refuse(format!("its input shape {shape:?} has a negative size")));
         }
     }
-    replace(path, |file| write_records(file, engines))
+    files::replace(path, |file| write_records(file, engines)).map_err(AssetError::from)
 }
 
 /// Writes the records of `engines`, in their order.
@@ -108,56 +114,6 @@ pub fn write_records(out: &mut impl Write, engines: &[EngineInstance]) -> io::Re
         out.write_all(&masked(crc).to_le_bytes())?;
     }
     Ok(())
-}
-
-/// Lets `write` fill a new file, then puts it in the place of `path`.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<(), AssetError> {
-    static UNIQUE: AtomicU64 = AtomicU64::new(0);
-    let failed = |action: &'static str| {
-        move |source| AssetError::Io {
-            path: path.to_path_buf(),
-            action,
-            source,
-        }
-    };
-    let name = path
-        .file_name()
-        .ok_or_else(|| failed("written")(io::Error::new(ErrorKind::InvalidInput, "it names no file")))?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}-{}.tmp", std::process::id(), UNIQUE.fetch_add(1, Ordering::Relaxed)));
-    let temporary = directory.join(temporary);
-
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .map_err(failed("written: its temporary file cannot be created"))?;
-    let written = fill(&file, write)
-        .map_err(failed("written"))
-        .and_then(|()| fs::rename(&temporary, path).map_err(failed("put in its place")));
-    if let Err(why) = written {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-        return Err(why);
-    }
-    // The new name is on the disk only when the directory is.
-    match File::open(directory).and_then(|d| d.sync_all()) {
-        // Some file systems have no such thing for directories.
-        Err(why) if matches!(why.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
-        other => other.map_err(failed("flushed to the disk: its directory cannot be")),
-    }
-}
-
-fn fill(file: &File, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
-    let mut out = BufWriter::new(file);
-    write(&mut out)?;
-    out.flush()?;
-    file.sync_all()
 }
 
 /// Reads all engines of an asset file, in their order. Each plan is a slice of its record's bytes, not a copy.
@@ -489,7 +445,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("asset");
         write_assets(&path, &two()).unwrap();
-        let why = replace(&path, |out| {
+        let why = files::replace(&path, |out| {
             out.write_all(&[1; 100_000])?;
             Err(io::Error::from(ErrorKind::StorageFull))
         })

@@ -6,12 +6,17 @@ use super::resource::{Identity, Loaded, Resource};
 use super::segment::Segment;
 use crate::cache::{Built, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, BuildRequest, Engine, Precision, backend_for};
+use crate::files;
+use crate::optimizer::INPUT_PREFIX;
 use crate::profile::{Bounds, Profile, profiles};
 use crate::settings::Settings;
 use crate::tf::{Call, Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub struct EngineOp {
@@ -181,7 +186,7 @@ impl EngineOp {
         };
         let engine = backend.build(&request).map_err(|e| e.to_string())?;
         if let Some(folder) = Settings::current().export_trt_engines_path {
-            export(folder.as_ref(), &self.attrs.engine, &*engine, &profiles);
+            export(&folder, &self.attrs.engine, &*engine, &profiles);
         }
         Ok(Built { engine, profiles })
     }
@@ -357,15 +362,13 @@ fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
     shapes.iter().map(|shape| with_first(shape, batch)).collect()
 }
 
-/// TF_TRT_EXPORT_TRT_ENGINES_PATH (guide, section 6.5): the plan's bytes as the backend made them, and the profiles. A
-/// failure is said and changes nothing else.
-fn export(folder: &std::path::Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
-    let dims: String = profiles.iter().map(|p| format!("{:?}\n", p.shapes)).collect();
-    for (file, bytes) in [
-        (folder.join(name), engine.payload()),
-        (folder.join(format!("dims-{name}")), Bytes::from(dims)),
-    ] {
-        if let Err(e) = crate::engine::asset::replace(&file, |out| std::io::Write::write_all(out, &bytes)) {
+/// TF_TRT_EXPORT_TRT_ENGINES_PATH (guide, section 6.5): `<name>`, the plan as its backend made it (for ONNX Runtime the
+/// ONNX model), and `dims-<name>`, its profiles in JSON. A failure is said and changes nothing else.
+fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
+    let named = |bounds: &[Bounds]| bounds.iter().enumerate().map(|(i, b)| (format!("{INPUT_PREFIX}{i}"), json!(b))).collect::<serde_json::Map<_, _>>();
+    let dims = json!({"profiles": profiles.iter().map(|p| named(&p.shapes)).collect::<Vec<_>>()}).to_string();
+    for (file, bytes) in [(name.to_string(), engine.payload()), (format!("dims-{name}"), Bytes::from(dims))] {
+        if let Err(e) = files::replace(&folder.join(file), |out| out.write_all(&bytes)) {
             tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");
         }
     }

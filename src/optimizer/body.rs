@@ -102,12 +102,13 @@ impl<'a> Membership<'a> {
                 def.input.push(input_text(graph.nodes[port.node].name(), port.index));
             }
             for &before in &node.control_inputs {
-                let from = &graph.nodes[before];
+                // Nobody waits for a constant.
+                if self.constants.is_free(before) {
+                    continue;
+                }
                 if inside(before) {
-                    if from.op() != "Const" {
-                        def.input.push(format!("^{}", from.name()));
-                    }
-                } else if from.op() != "Const" || !from.control_inputs.is_empty() {
+                    def.input.push(format!("^{}", graph.nodes[before].name()));
+                } else {
                     after.insert(before);
                 }
             }

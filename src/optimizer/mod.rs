@@ -196,7 +196,7 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         tracing::info!("{} replaces {} nodes of the graph '{id}'.", engine.node.name, segment.nodes.len());
     }
     let internal = |why| OptimizeError::Internal { id: id.into(), why };
-    let nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines, &preserve)).map_err(internal)?;
+    let nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines)).map_err(internal)?;
     let mut library = library.unwrap_or_default();
     library.function.append(&mut functions);
     #[allow(deprecated)]

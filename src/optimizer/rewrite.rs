@@ -3,7 +3,6 @@
 use super::body::{Cut, Membership, input_text, keep_colocations};
 use crate::graph::{Graph, NodeId, Port};
 use crate::proto::tensorflow as tf;
-use crate::segment::passes_through;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A segment with the node that takes its place.
@@ -14,7 +13,7 @@ pub struct Engine {
 }
 
 /// The nodes of the new graph, in no particular order. `engines[i]` is that of segment i.
-pub fn rewrite(membership: &Membership<'_>, engines: &[Engine], preserve: &HashSet<String>) -> Vec<tf::NodeDef> {
+pub fn rewrite(membership: &Membership<'_>, engines: &[Engine]) -> Vec<tf::NodeDef> {
     let graph = membership.graph;
     let engine_of = |id: NodeId| membership.home[id].map(|at| &engines[at]);
     let mut place: HashMap<Port, usize> = HashMap::new();
@@ -25,13 +24,13 @@ pub fn rewrite(membership: &Membership<'_>, engines: &[Engine], preserve: &HashS
         None => input_text(graph.nodes[port.node].name(), port.index),
         Some(engine) => input_text(&engine.node.name, place[&port]),
     };
-    let idle = idle_constants(membership, engines, preserve);
+    let idle = idle_constants(membership, engines);
     // Control edges, each source once; nobody has to wait for a constant that is in an engine.
     let controls = |sources: &mut dyn Iterator<Item = NodeId>, own: &str| -> BTreeSet<String> {
         sources
             .filter_map(|id| match engine_of(id) {
                 None => (!idle.contains(&id)).then(|| format!("^{}", graph.nodes[id].name())),
-                Some(_) if graph.nodes[id].op() == "Const" => None,
+                Some(_) if membership.constants.is_free(id) => None,
                 Some(engine) => (engine.node.name != own).then(|| format!("^{}", engine.node.name)),
             })
             .collect()
@@ -58,7 +57,7 @@ pub fn rewrite(membership: &Membership<'_>, engines: &[Engine], preserve: &HashS
 }
 
 /// Constants, and what hands them on, that only engines took, which now have copies.
-fn idle_constants(membership: &Membership<'_>, engines: &[Engine], preserve: &HashSet<String>) -> HashSet<NodeId> {
+fn idle_constants(membership: &Membership<'_>, engines: &[Engine]) -> HashSet<NodeId> {
     let graph = membership.graph;
     let copied: BTreeSet<NodeId> = engines.iter().flat_map(|e| e.cut.copied.iter().copied()).collect();
     if copied.is_empty() {
@@ -67,7 +66,7 @@ fn idle_constants(membership: &Membership<'_>, engines: &[Engine], preserve: &Ha
     let mut takers = vec![0usize; graph.nodes.len()];
     for (_, node) in graph.nodes.iter().enumerate().filter(|&(to, _)| membership.home[to].is_none()) {
         // To run after a constant that waits for nothing is no order at all: such an edge can go.
-        let ordered = |&&id: &&NodeId| graph.nodes[id].op() != "Const" || !graph.nodes[id].control_inputs.is_empty();
+        let ordered = |&&id: &&NodeId| !membership.constants.is_free(id);
         let controls = node.control_inputs.iter().filter(ordered).copied();
         for from in node.inputs.iter().map(|port| port.node).chain(controls) {
             takers[from] += 1;
@@ -82,8 +81,7 @@ fn idle_constants(membership: &Membership<'_>, engines: &[Engine], preserve: &Ha
     let mut waiting: Vec<NodeId> = copied.into_iter().collect();
     while let Some(id) = waiting.pop() {
         let node = &graph.nodes[id];
-        let constant = node.op() == "Const" || passes_through(node.op());
-        if takers[id] > 0 || !constant || membership.home[id].is_some() || preserve.contains(node.name()) || !idle.insert(id) {
+        if takers[id] > 0 || membership.home[id].is_some() || !idle.insert(id) {
             continue;
         }
         for port in &node.inputs {

@@ -1,10 +1,10 @@
 //! The non-conversion report (guide section 6.3.2): which ops stayed in TensorFlow, how many of them, and why.
 
+use crate::files;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::PathBuf;
 
 /// Where and how much to report (`TF_TRT_SHOW_DETAILED_REPORT`).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -105,37 +105,17 @@ impl NonConversionReport {
 
     /// Prints to stdout and writes the CSV where `mode` asks for it. A file that cannot be written is warned of, no more.
     pub fn publish(&self, mode: &Mode) {
-        let mut out = io::stdout().lock();
+        let mut out = std::io::stdout().lock();
         // A closed stdout is no reason to stop.
         let _ = out.write_all(self.text(*mode != Mode::Short).as_bytes()).and_then(|()| out.flush());
         if let Mode::Csv(path) = mode
-            && let Err(error) = write_whole(path, self.csv().as_bytes())
+            && let Err(error) = files::replace(path, |out| out.write_all(self.csv().as_bytes()))
         {
             tracing::warn!(
-                "The conversion report cannot be written to '{}' (TF_TRT_SHOW_DETAILED_REPORT): {error}. Conversion goes on.",
-                path.display()
+                "The conversion report (TF_TRT_SHOW_DETAILED_REPORT): {error}. Conversion goes on."
             );
         }
     }
-}
-
-/// Writes beside `path` and renames, so that a reader never sees half a file.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    let mut temporary = name.to_os_string();
-    temporary.push(format!(".{}.partial", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }
 
 #[cfg(test)]
@@ -188,12 +168,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.csv");
         fs::write(&path, "old").unwrap();
-        write_whole(&path, report().csv().as_bytes()).unwrap();
+        files::replace(&path, |out| out.write_all(report().csv().as_bytes())).unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             "OP Name,Reason,Count\nCast,\"Allowed: [float, half]. Received: \"\"int32\"\"\",3\nCast,Unsupported type uint8,1\nNoOp,Op type NoOp is not supported.,1\n"
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(write_whole(&dir.path().join("none/report.csv"), b"").is_err());
+        assert!(files::replace(&dir.path().join("none/report.csv"), |_| Ok(())).is_err());
     }
 }

@@ -66,19 +66,27 @@ impl Judge<'_> {
             }
         }
         self.convertible(id)?;
-        if self.options.denied_ops.contains(node.op()) {
-            return Err("Denylisted with the env var TF_TRT_OP_DENYLIST".into());
-        }
+        self.denied(id)?;
         Ok(Traits { device, batch })
     }
 
-    /// Whether `id` is a `Const` that segments may take a copy of. A constant that has to be preserved is not: it may be fed.
+    /// Whether segments may take a copy of `id`, a constant or what hands one on. Not where it has to be preserved: it may be
+    /// fed.
     pub fn constant(&self, id: NodeId) -> Result<(), Reason> {
         let node = &self.graph.nodes[id];
         if self.preserve.contains(node.name()) {
             return Err("excluded by segmenter option. Most likely an input or output node.".into());
         }
-        self.convertible(id)
+        self.convertible(id)?;
+        // Constants go in whatever the list says: engines cannot do without.
+        if node.op() == "Const" { Ok(()) } else { self.denied(id) }
+    }
+
+    fn denied(&self, id: NodeId) -> Result<(), Reason> {
+        match self.options.denied_ops.contains(self.graph.nodes[id].op()) {
+            true => Err("Denylisted with the env var TF_TRT_OP_DENYLIST".into()),
+            false => Ok(()),
+        }
     }
 
     fn placement(&self, name: &str) -> Result<Device, Reason> {

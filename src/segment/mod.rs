@@ -76,28 +76,44 @@ pub fn passes_through(op: &str) -> bool {
     matches!(op, "Identity" | "Snapshot" | "StopGradient")
 }
 
-/// The constants that engines may hold copies of, also behind nodes that hand them on.
+/// The constants that engines may hold copies of: `Const` nodes, and nodes that only hand such a constant on. They are no
+/// candidates themselves, so no engine ever gives one out; each segment takes in what its nodes need.
 pub struct Constants {
     /// For each node, what hands the constant to it: itself for a `Const`.
     source: Vec<Option<NodeId>>,
+    /// Constants that wait for nothing. To run after one of these is no order at all.
+    free: Vec<bool>,
 }
 
 impl Constants {
-    fn new(graph: &Graph, order: &[NodeId], preserve: &HashSet<String>, usable: impl Fn(NodeId) -> bool) -> Constants {
+    fn new(graph: &Graph, order: &[NodeId], usable: impl Fn(NodeId) -> bool) -> Constants {
         let mut source: Vec<Option<NodeId>> = vec![None; graph.nodes.len()];
+        let mut free = vec![false; graph.nodes.len()];
         for &id in order {
             let node = &graph.nodes[id];
             source[id] = match node.op() {
-                "Const" => usable(id).then_some(id),
-                op if passes_through(op) && !preserve.contains(node.name()) => node
+                "Const" => Some(id),
+                op if passes_through(op) => node
                     .inputs
                     .first()
                     .filter(|port| port.index == 0 && source[port.node].is_some())
                     .map(|port| port.node),
                 _ => None,
-            };
+            }
+            .filter(|_| usable(id));
+            free[id] = node.control_inputs.is_empty() && source[id].is_some_and(|from| from == id || free[from]);
         }
-        Constants { source }
+        Constants { source, free }
+    }
+
+    /// Whether `id` gives a constant.
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.source[id].is_some()
+    }
+
+    /// Whether `id` gives a constant that waits for nothing.
+    pub fn is_free(&self, id: NodeId) -> bool {
+        self.free[id]
     }
 
     /// The nodes that give the constant at `port`, from the `Const` on; `None` where it is none that may be copied.
@@ -130,17 +146,18 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
         supports: request.supports,
         is_stateful: request.is_stateful,
     };
-    let is_const = |id: NodeId| graph.nodes[id].op() == "Const";
+    let constants = Constants::new(graph, &order, |id| judge.constant(id).is_ok());
     let mut excluded = BTreeMap::new();
-    for id in (0..graph.nodes.len()).filter(|&id| is_const(id)) {
-        if let Err(reason) = judge.constant(id) {
-            excluded.insert(id, reason);
-        }
+    let mut traits: Vec<Result<Traits, Reason>> = Vec::with_capacity(graph.nodes.len());
+    for id in 0..graph.nodes.len() {
+        traits.push(if constants.contains(id) {
+            Err(Reason::new())
+        } else if graph.nodes[id].op() == "Const" {
+            judge.constant(id).and(Err(Reason::new()))
+        } else {
+            judge.candidate(id)
+        });
     }
-    let constants = Constants::new(graph, &order, request.preserve, |id| !excluded.contains_key(&id));
-    let mut traits: Vec<Result<Traits, Reason>> = (0..graph.nodes.len())
-        .map(|id| if is_const(id) { Err(Reason::new()) } else { judge.candidate(id) })
-        .collect();
     let borders = Borders {
         graph,
         rules: request.rules,
@@ -161,8 +178,8 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
             break groups;
         }
     };
-    let mut segments = collect(graph, &order, &constants, request.preserve, groups);
-    for (id, verdict) in traits.into_iter().enumerate().filter(|(id, _)| !is_const(*id)) {
+    let mut segments = collect(graph, &order, &constants, groups);
+    for (id, verdict) in traits.into_iter().enumerate().filter(|(id, _)| !constants.contains(*id)) {
         if let Err(reason) = verdict {
             excluded.insert(id, reason);
         }
@@ -265,7 +282,7 @@ fn drop_parted(borders: &Borders<'_>, traits: &mut [Result<Traits, Reason>], gro
 }
 
 /// The groups as segments, each with the constants that it alone takes.
-fn collect(graph: &Graph, order: &[NodeId], constants: &Constants, preserve: &HashSet<String>, groups: Groups) -> Vec<Segment> {
+fn collect(graph: &Graph, order: &[NodeId], constants: &Constants, groups: Groups) -> Vec<Segment> {
     const NOWHERE: usize = usize::MAX;
     let mut index: BTreeMap<NodeId, usize> = BTreeMap::new();
     let mut segments: Vec<Segment> = Vec::new();
@@ -287,8 +304,11 @@ fn collect(graph: &Graph, order: &[NodeId], constants: &Constants, preserve: &Ha
     }
     // A constant belongs to the one segment that takes it; one that others take as well is copied later.
     let mut takers: Vec<Option<usize>> = vec![None; graph.nodes.len()];
-    for (id, node) in graph.nodes.iter().enumerate() {
-        for port in node.inputs.iter().filter(|port| graph.nodes[port.node].op() == "Const") {
+    for &id in order.iter().rev() {
+        if constants.is_free(id) {
+            home[id] = takers[id].unwrap_or(NOWHERE);
+        }
+        for port in graph.nodes[id].inputs.iter().filter(|port| constants.contains(port.node)) {
             let taker = &mut takers[port.node];
             *taker = Some(match *taker {
                 Some(other) if other != home[id] => NOWHERE,
@@ -297,12 +317,8 @@ fn collect(graph: &Graph, order: &[NodeId], constants: &Constants, preserve: &Ha
         }
     }
     let mut own: Vec<Vec<NodeId>> = vec![Vec::new(); segments.len()];
-    for &id in order {
-        let node = &graph.nodes[id];
-        let usable = node.op() == "Const" && node.control_inputs.is_empty() && !preserve.contains(node.name());
-        if let Some(at) = takers[id].filter(|&at| at != NOWHERE && usable && constants.chain(Port { node: id, index: 0 }).is_some()) {
-            own[at].push(id);
-        }
+    for &id in order.iter().filter(|&&id| constants.is_free(id) && home[id] != NOWHERE) {
+        own[home[id]].push(id);
     }
     for (segment, mut own) in segments.iter_mut().zip(own) {
         own.append(&mut segment.nodes);
@@ -314,7 +330,7 @@ fn collect(graph: &Graph, order: &[NodeId], constants: &Constants, preserve: &Ha
 /// Drops the segments that make no engine, and of the rest all but the largest.
 fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &mut Vec<Segment>, excluded: &mut BTreeMap<NodeId, Reason>) {
     let mut drop = |segment: &Segment, reason: Reason| {
-        for &id in segment.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Const") {
+        for &id in segment.nodes.iter().filter(|&&id| !constants.contains(id)) {
             excluded.insert(id, reason.clone());
         }
     };

@@ -349,13 +349,27 @@ fn constants_of_any_type_are_copied_also_behind_identities() {
     b.add("out", "NoSuch", &["a"]);
     let (segments, excluded) = run(&b, &Setting::default());
     assert_eq!(segments, names(&[&["a"]]));
-    assert!(excluded["again"].contains("int64"));
+    assert!(!excluded.contains_key("again"));
     // Preserved it may be fed: it is no constant then, and int64 cannot be an input.
     let setting = Setting {
         preserve: ["again".to_string()].into(),
         ..Setting::default()
     };
     assert!(run(&b, &setting).0.is_empty());
+}
+
+#[test]
+fn a_constant_and_what_reads_it_belong_to_the_one_segment_that_takes_them() {
+    let mut b = chain();
+    b.add("w", "Const", &[]);
+    b.add("w/read", "Identity", &["w"]);
+    b.def.node[1].input.push("w/read".into());
+    let mut setting = Setting::default();
+    setting.rules.minimum_size = 4;
+    assert_eq!(run(&b, &setting).0, names(&[&["w", "w/read", "a", "b", "c"]]));
+    b.add("other", "NoSuch", &["w"]);
+    setting.rules.minimum_size = 3;
+    assert_eq!(run(&b, &setting).0, names(&[&["w/read", "a", "b", "c"]]));
 }
 
 #[test]

@@ -132,6 +132,8 @@ def _convert_function(
             profile_strategy=profile_strategy,
         )
     )
+    # Grappler leaves graphs of fewer than four nodes alone; a test of one op has three.
+    config.graph_options.rewrite_options.min_graph_nodes = -1
     graph_def = tf_optimizer.OptimizeGraph(config, meta_graph, graph_id=b"tf_graph")
     function = trt_convert._construct_function_from_graph_def(concrete, graph_def, frozen)
     return Converted(function=function, graph_def=graph_def, native=concrete, dynamic=dynamic)

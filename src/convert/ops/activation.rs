@@ -1,6 +1,5 @@
 //! Activations.
 
-use super::unary::one_float;
 use super::{Converter, FLOATS, all_inputs, broadcast, elementwise};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
@@ -16,7 +15,7 @@ fn relu6(cx: &mut Context) -> Result<(), Reason> {
 
 fn leaky_relu(cx: &mut Context) -> Result<(), Reason> {
     let alpha = cx.view.node().attr_f("alpha").unwrap_or(0.2);
-    elementwise(cx, "LeakyRelu", &one_float("alpha", alpha))
+    elementwise(cx, "LeakyRelu", &[("alpha", Attr::F(alpha))])
 }
 
 /// Softmax and LogSoftmax, over the last dimension as TensorFlow has it.

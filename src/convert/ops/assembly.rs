@@ -23,8 +23,14 @@ fn pack(cx: &mut Context) -> Result<(), Reason> {
     let axes = cx.vector(&[axis]);
     let mut names = Vec::new();
     for &i in &inputs {
-        let x = cx.input(i, form)?;
-        names.push(cx.emit("Unsqueeze", &[&x, &axes], &[]));
+        names.push(match cx.elements(i).as_deref() {
+            // A known size among open ones.
+            Some([Some(size)]) if form == Form::Wide && cx.rank(i) == 0 => cx.vector(&[*size]),
+            _ => {
+                let x = cx.input(i, form)?;
+                cx.emit("Unsqueeze", &[&x, &axes], &[])
+            }
+        });
     }
     let out = concat(cx, &names, axis);
     cx.give(0, form, out)?;

@@ -27,7 +27,7 @@ fn fold_elements(cx: &Context, fold: fn(i64, i64) -> Option<i64>) -> Option<Vec<
     Some((0..len).map(|i| fold(at(&a, i)?, at(&b, i)?)).collect())
 }
 
-/// Both of ONNX's division rules for integers truncate, as TensorFlow's Div and TruncateDiv do.
+/// ONNX's Div truncates integers, as TensorFlow's Div and TruncateDiv do.
 fn truncating_fold(a: i64, b: i64) -> Option<i64> {
     a.checked_div(b)
 }

@@ -200,7 +200,6 @@ fn top_k_supports(view: View) -> Result<(), Reason> {
     }
 }
 
-/// Sizes of tensors that hold positions are always known in rank; here also how many there are.
 fn slice_supports(view: View) -> Result<(), Reason> {
     view.accepts(1, INTEGERS)?;
     view.accepts(2, INTEGERS)?;

@@ -2,8 +2,8 @@
 
 use super::{BOOLS, Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise};
 use crate::convert::Reason;
-use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::value::Form;
 
 /// sqrt, then 1/x: ONNX has no rsqrt.
 fn rsqrt(cx: &mut Context) -> Result<(), Reason> {
@@ -50,7 +50,7 @@ fn filled(cx: &mut Context, value: f64) -> Result<(), Reason> {
     let value = cx.scalar(cx.dtype(0), value)?;
     let shape = cx.shape_of(0)?;
     let out = cx.emit("Expand", &[&value, &shape], &[]);
-    cx.give(0, crate::convert::value::Form::Plain, out)
+    cx.give(0, Form::Plain, out)
 }
 
 macro_rules! same {
@@ -123,8 +123,3 @@ pub const CONVERTERS: &[Converter] = &[
         convert: |cx| filled(cx, 0.0),
     },
 ];
-
-/// The attribute list of an op with one float attribute.
-pub fn one_float<'a>(name: &'a str, value: f32) -> [(&'a str, Attr<'a>); 1] {
-    [(name, Attr::F(value))]
-}

@@ -1,0 +1,69 @@
+//! Writing files so that nobody ever sees half of one: a temporary name in the same directory, synced, renamed.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What went wrong with which file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot be {action}: {source}", .path.display())]
+pub struct FileError {
+    pub path: PathBuf,
+    /// What failed, as "written".
+    pub action: &'static str,
+    pub source: io::Error,
+}
+
+/// Lets `write` fill a new file, then puts it in the place of `path`: all or nothing.
+///
+/// On an error (a full disk, say) the new file is removed and what `path` held before is untouched.
+pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<(), FileError> {
+    static UNIQUE: AtomicU64 = AtomicU64::new(0);
+    let failed = |action: &'static str| {
+        move |source| FileError {
+            path: path.to_path_buf(),
+            action,
+            source,
+        }
+    };
+    let name = path
+        .file_name()
+        .ok_or_else(|| failed("written")(io::Error::new(ErrorKind::InvalidInput, "it names no file")))?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}-{}.tmp", std::process::id(), UNIQUE.fetch_add(1, Ordering::Relaxed)));
+    let temporary = directory.join(temporary);
+
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&temporary)
+        .map_err(failed("written: its temporary file cannot be created"))?;
+    let written = fill(&file, write)
+        .map_err(failed("written"))
+        .and_then(|()| fs::rename(&temporary, path).map_err(failed("put in its place")));
+    if let Err(why) = written {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+        return Err(why);
+    }
+    // The new name is on the disk only when the directory is.
+    match File::open(directory).and_then(|d| d.sync_all()) {
+        // Some file systems have no such thing for directories.
+        Err(why) if matches!(why.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        other => other.map_err(failed("flushed to the disk: its directory cannot be")),
+    }
+}
+
+fn fill(file: &File, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(file);
+    write(&mut out)?;
+    out.flush()?;
+    file.sync_all()
+}

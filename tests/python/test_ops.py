@@ -1,0 +1,76 @@
+"""Every converter through the plugin: native TensorFlow against TRTEngineOp on the CPU backend, and the same engines' ONNX
+against TensorRT-RTX's own parser and builder.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorrt_rtx
+from conftest import _convert_function as convert
+from op_cases import CASES
+
+import tftrt
+
+HERE = pathlib.Path(__file__).parent
+
+
+def reasons(file):
+    """`{case: reason}` from a text file of lines "case: reason"."""
+    lines = [line for line in (HERE / file).read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+STAYS_NATIVE = reasons("stays_native.txt")
+RTX_REFUSES = reasons("rtx_refuses.txt")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Where each case leaves its engine's ONNX model: `{case: [path]}`."""
+    return tmp_path_factory.mktemp("engines"), {}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_op(case, exported, monkeypatch):
+    folder, models = exported
+    monkeypatch.setenv("TF_TRT_EXPORT_TRT_ENGINES_PATH", str(folder))
+    converted = convert(case.fn, case.specs)
+    inside = {op for engine in converted.engines for op in converted.segment(engine)}
+    if case.name in STAYS_NATIVE:
+        assert case.op not in inside, f"{case.name} is converted now: take it out of stays_native.txt"
+        return
+    assert case.op in inside, f"outside the engines: {converted.outside}"
+    runs = case.runs()
+    converted.build(*runs)
+    before = dict(tftrt.stats()["totals"])
+    for inputs in runs:
+        arguments = [tf.constant(x) for x in inputs]
+        expected, found = tf.nest.flatten(converted.native(*arguments)), tf.nest.flatten(converted(*arguments))
+        assert len(expected) == len(found)
+        for e, f in zip(expected, found):
+            e, f = e.numpy(), f.numpy()
+            assert (e.dtype, e.shape) == (f.dtype, f.shape)
+            if e.dtype.kind == "f":
+                np.testing.assert_allclose(f, e, rtol=case.rtol, atol=case.atol)
+            else:
+                np.testing.assert_array_equal(f, e)
+    after = tftrt.stats()["totals"]
+    assert after["engine_calls"] - before["engine_calls"] == len(runs) * len(converted.engines)
+    assert after["native_fallbacks"] == before["native_fallbacks"]
+    models[case.name] = [folder / engine.name for engine in converted.engines]
+
+
+def test_tensorrt_takes_the_same_models(exported):
+    """TensorRT-RTX's parser and builder, on the engines' own profiles; the cases that it refuses are listed with reasons."""
+    _, models = exported
+    paths = [path for name in models for path in models[name]]
+    assert paths, "test_op has to run first"
+    profiles = [json.loads((path.parent / f"dims-{path.name}").read_text())["profiles"] for path in paths]
+    answers = {answer["model"]: answer for answer in tensorrt_rtx.check(paths, profiles)}
+    refused = {name: answers[str(path)]["error"] for name in models for path in models[name] if not answers[str(path)]["ok"]}
+    new = {name: error for name, error in refused.items() if name not in RTX_REFUSES}
+    assert new == {}, "\n" + "\n".join(f"{name}: {error}" for name, error in new.items())
+    assert set(RTX_REFUSES) & set(models) == set(refused), "TensorRT takes these now: take them out of rtx_refuses.txt"
