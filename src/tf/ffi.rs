@@ -1,7 +1,7 @@
 //! The bridge between Rust and `cpp_shim/`.
 //!
-//! Nothing crosses it but plain values: no panic (every Rust function here is guarded, see `entry.rs`), no C++
-//! exception (every C++ function here catches), no TensorFlow type. A failure is an [`Outcome`].
+//! Nothing crosses it but plain values: no panic (Rust functions that do any work are guarded, see `entry.rs`), no C++
+//! exception (C++ functions that may throw catch), no TensorFlow type. A failure is an [`Outcome`].
 
 // cxx writes the `unsafe` of the foreign calls; each signature below is matched by a C++ declaration in
 // cpp_shim/shim.h, and cxx's static assertions hold the two together.
