@@ -28,7 +28,7 @@ std::unique_ptr<ResourceRef> lookup_or_create(OpKernelContext* context, const st
   absl::Status status = guarded([&] {
     return context->resource_manager()->LookupOrCreate<EngineResource>(
         kContainer, name, &resource, [&](EngineResource** made) {
-          *made = new EngineResource(resource_new(rust::Str(name), capacity));
+          *made = new EngineResource(resource_new(to_rust(name), to_rust(context->device()->name()), capacity));
           return absl::OkStatus();
         });
   });
@@ -84,7 +84,7 @@ class InitializeTRTResource : public tensorflow::OpKernel {
     tensorflow::core::RefCountPtr<EngineResource> resource;
     OP_REQUIRES_OK(context, tensorflow::LookupOrCreateResource<EngineResource>(
                                 context, handle, &resource, [&](EngineResource** made) {
-                                  *made = new EngineResource(resource_new(rust::Str(handle.name()), capacity_));
+                                  *made = new EngineResource(resource_new(to_rust(handle.name()), to_rust(context->device()->name()), capacity_));
                                   return absl::OkStatus();
                                 }));
     OP_REQUIRES_OK(context,

@@ -1,6 +1,7 @@
 //! What a cache has done so far.
 
 use serde::Serialize;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A snapshot. The counters are read one by one: under load they may be apart by the calls of that moment.
@@ -24,6 +25,20 @@ pub struct Stats {
     pub loads: u64,
     /// Engines that made room for another.
     pub evictions: u64,
+}
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Stats) {
+        self.engines += other.engines;
+        self.remembered_failures += other.remembered_failures;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.waits += other.waits;
+        self.builds += other.builds;
+        self.failures += other.failures;
+        self.loads += other.loads;
+        self.evictions += other.evictions;
+    }
 }
 
 #[derive(Default)]

@@ -2,13 +2,14 @@
 
 use super::attrs::Attrs;
 use super::fallback::{Fallback, Kind};
-use super::resource::{Identity, Loaded, Resource};
+use super::engines::{EngineSet, Identity, Loaded};
+use super::resource::Resource;
 use super::segment::Segment;
 use crate::cache::{Built, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, BuildRequest, Engine, Precision, backend_for};
 use crate::files;
 use crate::optimizer::INPUT_PREFIX;
-use crate::profile::{Bounds, Profile, profiles};
+use crate::profile::{Bounds, Profile};
 use crate::settings::Settings;
 use crate::tf::{Call, Code, Status};
 use bytes::Bytes;
@@ -18,12 +19,14 @@ use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 pub struct EngineOp {
     attrs: Attrs,
     gpu: bool,
     /// Handles of the native segment, one a function library runtime.
     native: Mutex<Vec<(usize, u64)>>,
+    identity: OnceLock<Identity>,
 }
 
 impl EngineOp {
@@ -33,6 +36,7 @@ impl EngineOp {
             attrs: Attrs::parse(node_def)?,
             gpu,
             native: Mutex::default(),
+            identity: OnceLock::new(),
         })
     }
 
@@ -62,9 +66,9 @@ impl EngineOp {
             return Err(Fallback::new(Kind::Calibration, why));
         }
         let backend = backend_for(self.gpu).map_err(|e| Fallback::new(Kind::NoBackend, e.to_string()))?;
-        let cache = resource.cache(self.mode());
-        self.adopt_loaded(call, resource, backend, cache)?;
-        let hit = self.engine(call, resource, backend, cache)?;
+        let set = self.set(call, resource)?;
+        let cache = set.cache(self.mode(), || self.static_engine(resource, backend));
+        let hit = self.engine(call, resource, backend, &set, cache)?;
         let mut io = call.bindings(self.gpu);
         hit.engine
             .run(hit.profile, &mut io)
@@ -107,10 +111,25 @@ impl EngineOp {
     }
 
     fn record(&self, call: &Call, resource: &Resource) -> Fallback {
-        match resource.recorder.lock().record(call.shapes(), &[]) {
-            Ok(_) => Fallback::new(Kind::ProfileGeneration, "shapes are recorded for the profiles"),
-            Err(e) => Fallback::new(Kind::InputMismatch, e.to_string()),
+        match self.set(call, resource).and_then(|set| set.record(call.shapes()).map_err(|why| Fallback::new(Kind::InputMismatch, why))) {
+            Ok(()) => Fallback::new(Kind::ProfileGeneration, "shapes are recorded for the profiles"),
+            Err(fallback) => fallback,
         }
+    }
+
+    /// The engines of this node's segment. The segment is read once a kernel, for its fingerprint.
+    fn set(&self, call: &Call, resource: &Resource) -> Result<Arc<EngineSet>, Fallback> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(resource.set(*identity));
+        }
+        // Everything beside the segment that changes an engine.
+        let settings = format!("precision={:?} implicit_batch={}", self.attrs.precision, self.attrs.implicit_batch);
+        let settings = Sha256::digest(settings.as_bytes()).into();
+        if self.attrs.segment.is_none() {
+            return Ok(resource.set_of_settings(settings));
+        }
+        let segment = self.segment(call).map_err(|why| Fallback::new(Kind::NoEngine, why))?.fingerprint();
+        Ok(resource.set(*self.identity.get_or_init(|| Identity { segment, settings })))
     }
 
     /// The key under which a call's engine is built: in explicit batch mode one engine has all profiles.
@@ -127,6 +146,7 @@ impl EngineOp {
         call: &Call,
         resource: &Resource,
         backend: &dyn Backend,
+        set: &EngineSet,
         cache: &EngineCache<dyn Engine>,
     ) -> Result<Hit<dyn Engine>, Fallback> {
         let lookup = Lookup::shapes(call.shapes());
@@ -147,7 +167,7 @@ impl EngineOp {
             };
         }
         cache
-            .get_or_build_as(&key, &lookup, || self.build(call, resource, backend, &key))
+            .get_or_build_as(&key, &lookup, || self.build(call, resource, backend, set, &key))
             .map_err(|why| self.no_engine(call, &why))
     }
 
@@ -155,14 +175,13 @@ impl EngineOp {
         Fallback::new(Kind::NoEngine, format!("input shapes {:?}: {why}", call.shapes()))
     }
 
-    fn build(&self, call: &Call, resource: &Resource, backend: &dyn Backend, key: &Key) -> Result<Built<dyn Engine>, String> {
+    fn build(&self, call: &Call, resource: &Resource, backend: &dyn Backend, set: &EngineSet, key: &Key) -> Result<Built<dyn Engine>, String> {
         if Settings::current().abort_cuda_engine_build {
             return Err("every engine build fails while TF_TRT_ABORT_CUDA_ENGINE_BUILD is true".to_string());
         }
         let segment = self.segment(call)?;
-        resource.identity.get_or_init(|| self.identity(&segment));
         self.say_precision(resource, backend);
-        let profiles = self.profiles(call, resource, key);
+        let profiles = self.profiles(call, set, key);
         tracing::info!(
             "{}: building an engine with {} ({} profile(s), input shapes {:?})",
             self.attrs.node,
@@ -197,27 +216,13 @@ impl EngineOp {
         }
     }
 
-    fn profiles(&self, call: &Call, resource: &Resource, key: &Key) -> Vec<Profile> {
-        let Some(strategy) = self.attrs.strategy else {
-            // Implicit batch: what an engine for this key serves, any batch up to its own.
-            let shapes = key
-                .iter()
-                .map(|shape| Bounds {
-                    min: with_first(shape, 1),
-                    opt: shape.clone(),
-                    max: shape.clone(),
-                })
-                .collect::<Vec<_>>();
-            return vec![Profile {
-                values: vec![None; shapes.len()],
-                shapes,
-            }];
-        };
-        let recorder = resource.recorder.lock();
-        match recorder.is_empty() {
-            false => profiles(strategy, recorder.recorded(), &self.attrs.input_shapes),
-            true => vec![Profile::exactly(call.shapes(), &[])],
+    fn profiles(&self, call: &Call, set: &EngineSet, key: &Key) -> Vec<Profile> {
+        if let Some(strategy) = self.attrs.strategy {
+            return set.profiles(strategy, &self.attrs.input_shapes, call.shapes());
         }
+        // Implicit batch: what an engine for this key serves, any batch up to its own.
+        let shapes = key.iter().map(|shape| Bounds { min: with_first(shape, 1), opt: shape.clone(), max: shape.clone() }).collect::<Vec<_>>();
+        vec![Profile { values: vec![None; shapes.len()], shapes }]
     }
 
     fn segment(&self, call: &Call) -> Result<Segment, String> {
@@ -225,72 +230,22 @@ impl EngineOp {
         Segment::read(call.function_body(function).map_err(|e| e.message)?)
     }
 
-    fn identity(&self, segment: &Segment) -> Identity {
-        // Everything beside the segment that changes an engine.
-        let settings = format!("precision={:?} implicit_batch={}", self.attrs.precision, self.attrs.implicit_batch);
-        Identity {
-            segment: segment.fingerprint(),
-            settings: Sha256::digest(settings.as_bytes()).into(),
+    /// The engine of `serialized_segment`; a plan that cannot be used is rejected with a word.
+    fn static_engine(&self, resource: &Resource, backend: &dyn Backend) -> Option<Loaded> {
+        if !self.attrs.static_engine || self.attrs.plan.is_empty() {
+            return None;
         }
-    }
-
-    /// Puts the engines of an asset file, and a static engine's plan, into the cache, once they are known to be this
-    /// node's.
-    fn adopt_loaded(
-        &self,
-        call: &Call,
-        resource: &Resource,
-        backend: &dyn Backend,
-        cache: &EngineCache<dyn Engine>,
-    ) -> Result<(), Fallback> {
-        let mut loaded = resource.take_loaded();
-        if self.attrs.static_engine && !self.attrs.plan.is_empty() && resource.fallbacks.first("the static engine's plan was opened") {
-            match resource.open(backend, self.attrs.plan.clone()) {
-                Ok((plan, engine)) => {
-                    let key = plan
-                        .profiles
-                        .first()
-                        .map(|p| p.shapes.iter().map(|b| b.max.clone()).collect())
-                        .unwrap_or_default();
-                    loaded.push(Loaded {
-                        key,
-                        profiles: plan.profiles,
-                        segment_hash: plan.segment_hash,
-                        settings_hash: plan.settings_hash,
-                        engine,
-                    });
-                }
-                Err(why) => resource.reject(&format!(
-                    "serialized_segment: {why}; the engine is built anew where that is allowed"
-                )),
+        let opened = resource.decode(backend, self.attrs.plan.clone()).and_then(|plan| Ok((resource.open(backend, &plan)?, plan)));
+        match opened {
+            Ok((engine, plan)) => {
+                let key = plan.profiles.first().map(|p| p.shapes.iter().map(|b| b.max.clone()).collect()).unwrap_or_default();
+                Some(Loaded { key, profiles: plan.profiles, engine })
+            }
+            Err(why) => {
+                resource.reject(&format!("serialized_segment: {why}; the engine is built anew where that is allowed"));
+                None
             }
         }
-        if loaded.is_empty() {
-            return Ok(());
-        }
-        // Without a segment there is nothing to hold the plans against, and nothing to fall back to either.
-        let identity = match &self.attrs.segment {
-            None => None,
-            Some(_) => {
-                let segment = self.segment(call).map_err(|why| Fallback::new(Kind::NoEngine, why))?;
-                Some(*resource.identity.get_or_init(|| self.identity(&segment)))
-            }
-        };
-        for one in loaded {
-            match identity {
-                Some(mine) if mine.segment != one.segment_hash => {
-                    resource.reject("a plan of its asset file was made from another segment; it is built anew when it is needed")
-                }
-                Some(mine) if mine.settings != one.settings_hash => {
-                    resource.reject("a plan of its asset file was made with other settings; it is built anew when it is needed")
-                }
-                _ => {
-                    let key = if self.attrs.implicit_batch { one.key } else { Vec::new() };
-                    cache.insert_loaded(key, one.profiles, one.engine);
-                }
-            }
-        }
-        Ok(())
     }
 
     fn run_native(&self, call: Call, resource: &Resource, fallback: &Fallback) {

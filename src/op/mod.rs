@@ -2,6 +2,7 @@
 
 mod attrs;
 mod engine_op;
+mod engines;
 mod fallback;
 mod resource;
 mod segment;

@@ -1,12 +1,12 @@
 //! What all instances of one engine on one device share: the cache of engines, the recorded shapes, the engines read
 //! from a file, and the counters.
 
+use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallbacks, Kind};
-use crate::cache::{EngineCache, Key, Mode, Stats};
+use crate::cache::{EngineCache, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
 use crate::engine::plan::{Plan, PlanError};
-use crate::engine::{Backend, Engine, backend_for};
-use crate::profile::{Profile, Recorder};
+use crate::engine::{Backend, Engine, EngineError, backend_for};
 use crate::tf::{Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,36 +14,17 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, Weak};
-
-/// An engine read from a file, before the node that it belongs to has looked at it.
-pub struct Loaded {
-    pub key: Key,
-    pub profiles: Vec<Profile>,
-    pub segment_hash: [u8; 32],
-    pub settings_hash: [u8; 32],
-    pub engine: Arc<dyn Engine>,
-}
+use std::sync::{Arc, Weak};
 
 pub struct Resource {
     name: String,
+    device: String,
     capacity: i64,
-    /// Made by the first call: only a node knows its batch mode.
-    cache: OnceLock<EngineCache<dyn Engine>>,
-    loaded: Mutex<Vec<Loaded>>,
-    pub recorder: Mutex<Recorder>,
-    /// What identifies segment and settings of the node, and so its plans.
-    pub identity: OnceLock<Identity>,
+    /// Nearly always one: two where models that do not know of each other name their engines alike.
+    sets: Mutex<Vec<(Identity, Arc<EngineSet>)>>,
     pub fallbacks: Fallbacks,
     pub engine_calls: AtomicU64,
-    pub rejected_plans: AtomicU64,
-}
-
-/// The hashes that a plan of this node carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub segment: [u8; 32],
-    pub settings: [u8; 32],
+    rejected_plans: AtomicU64,
 }
 
 static RESOURCES: Mutex<Vec<Weak<Resource>>> = Mutex::new(Vec::new());
@@ -66,14 +47,12 @@ impl Drop for Resource {
 
 impl Resource {
     /// `capacity` is the attribute max_cached_engines_count of whoever comes first.
-    pub fn new(name: &str, capacity: i64) -> Arc<Resource> {
+    pub fn new(name: &str, device: &str, capacity: i64) -> Arc<Resource> {
         let resource = Arc::new(Resource {
             name: name.to_string(),
+            device: device.to_string(),
             capacity,
-            cache: OnceLock::new(),
-            loaded: Mutex::default(),
-            recorder: Mutex::default(),
-            identity: OnceLock::new(),
+            sets: Mutex::default(),
             fallbacks: Fallbacks::default(),
             engine_calls: AtomicU64::new(0),
             rejected_plans: AtomicU64::new(0),
@@ -84,54 +63,42 @@ impl Resource {
         resource
     }
 
-    pub fn cache(&self, mode: Mode) -> &EngineCache<dyn Engine> {
-        self.cache.get_or_init(|| EngineCache::new(mode, self.capacity))
+    /// The engines of a segment; made empty where absent.
+    pub fn set(&self, identity: Identity) -> Arc<EngineSet> {
+        let mut sets = self.sets.lock();
+        if let Some((_, set)) = sets.iter().find(|(id, _)| *id == identity) {
+            return set.clone();
+        }
+        let set = Arc::new(EngineSet::new(self.capacity));
+        sets.push((identity, set.clone()));
+        set
     }
 
-    /// Takes the engines that a file brought; empty for all but the first caller.
-    pub fn take_loaded(&self) -> Vec<Loaded> {
-        std::mem::take(&mut *self.loaded.lock())
+    /// The engines for a node without a segment: those of its settings, which only a file can have brought.
+    pub fn set_of_settings(&self, settings: [u8; 32]) -> Arc<EngineSet> {
+        let found = self.sets.lock().iter().find(|(id, _)| id.settings == settings).map(|(_, set)| set.clone());
+        found.unwrap_or_else(|| self.set(Identity { segment: [0; 32], settings }))
+    }
+
+    fn all_sets(&self) -> Vec<(Identity, Arc<EngineSet>)> {
+        self.sets.lock().clone()
     }
 
     pub fn describe(&self) -> String {
-        match self.cache.get() {
-            Some(cache) => format!(
-                "engine resource '{}': {} of at most {} engines",
-                self.name,
-                cache.len(),
-                cache.capacity()
-            ),
-            None => format!("engine resource '{}': no engine yet", self.name),
-        }
+        let engines: usize = self.all_sets().iter().map(|(_, set)| set.all().len()).sum();
+        format!("engine resource '{}': {engines} engine(s), at most {} a segment", self.name, self.capacity)
     }
 
     /// Reads an asset file (InitializeTRTResource). A file that is missing or cannot be opened is an error. What is in it
     /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
     pub fn initialize(&self, file: &Path, capacity: i64, gpu: bool) -> Result<(), Status> {
-        if self.cache.get().is_some_and(|c| !c.is_empty()) || !self.loaded.lock().is_empty() {
-            return Err(Status::new(
-                Code::FailedPrecondition,
-                format!(
-                    "InitializeTRTResource: engine '{}' has engines already; '{}' was not read",
-                    self.name,
-                    file.display()
-                ),
-            ));
-        }
         if capacity != self.capacity {
-            tracing::warn!(
-                "engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
-                self.name,
-                self.capacity
-            );
+            tracing::warn!("engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late", self.name, self.capacity);
         }
         let instances = match asset::read_assets(file) {
             Ok(instances) => instances,
             Err(AssetError::Io { source, .. }) if !file.is_file() => {
-                return Err(Status::from_io(
-                    &source,
-                    format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display()),
-                ));
+                return Err(Status::from_io(&source, format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display())));
             }
             Err(e) => {
                 self.reject(&format!("{e}; its engines are built anew when they are needed"));
@@ -148,42 +115,48 @@ impl Resource {
                 return Ok(());
             }
         };
-        let mut loaded = Vec::new();
+        // Engines that an earlier load of the same model brought serve this one too.
+        let present: Vec<Identity> = self.all_sets().into_iter().filter(|(_, set)| !set.all().is_empty()).map(|(id, _)| id).collect();
         for (i, instance) in instances.into_iter().enumerate() {
-            match self.load(backend, instance) {
-                Ok(one) => loaded.push(one),
-                Err(why) => self.reject(&format!(
-                    "{}, engine {i}: {why}; it is built anew when it is needed",
-                    file.display()
-                )),
+            if let Err(why) = self.load(backend, instance, &present) {
+                self.reject(&format!("{}, engine {i}: {why}; it is built anew when it is needed", file.display()));
             }
         }
-        *self.loaded.lock() = loaded;
         Ok(())
     }
 
-    fn load(&self, backend: &dyn Backend, instance: EngineInstance) -> Result<Loaded, String> {
-        let (plan, engine) = self.open(backend, instance.plan)?;
-        Ok(Loaded {
-            key: instance.input_shapes,
-            profiles: plan.profiles,
-            segment_hash: plan.segment_hash,
-            settings_hash: plan.settings_hash,
-            engine,
+    fn load(&self, backend: &dyn Backend, instance: EngineInstance, present: &[Identity]) -> Result<(), String> {
+        let plan = self.decode(backend, instance.plan)?;
+        let identity = Identity { segment: plan.segment_hash, settings: plan.settings_hash };
+        if present.contains(&identity) {
+            return Ok(());
+        }
+        let set = self.set(identity);
+        match self.open(backend, &plan) {
+            Ok(engine) => {
+                set.keep(Loaded { key: instance.input_shapes, profiles: plan.profiles, engine });
+                Ok(())
+            }
+            Err(why) => {
+                set.remember(plan.profiles);
+                Err(why)
+            }
+        }
+    }
+
+    /// Reads a plan container.
+    pub fn decode(&self, backend: &dyn Backend, bytes: Bytes) -> Result<Plan, String> {
+        Plan::decode(bytes).map_err(|e| match e {
+            PlanError::Bare => format!("it is a bare TensorRT plan of TF-TRT 2.x, which {} cannot run", backend.name()),
+            other => other.to_string(),
         })
     }
 
-    /// Opens a plan container and loads its engine, after checking that this backend made it.
-    pub fn open(&self, backend: &dyn Backend, bytes: Bytes) -> Result<(Plan, Arc<dyn Engine>), String> {
-        let plan = Plan::decode(bytes).map_err(|e| match e {
-            PlanError::Bare => format!("it is a bare TensorRT plan of TF-TRT 2.x, which {} cannot run", backend.name()),
-            other => other.to_string(),
-        })?;
+    /// Loads a plan's engine, after checking that this backend made it.
+    pub fn open(&self, backend: &dyn Backend, plan: &Plan) -> Result<Arc<dyn Engine>, String> {
         let version = backend.version().map_err(|e| e.to_string())?;
-        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash)
-            .map_err(|e| e.to_string())?;
-        let engine = backend.load(&self.name, plan.payload.clone()).map_err(|e| e.to_string())?;
-        Ok((plan, engine))
+        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash).map_err(|e| e.to_string())?;
+        backend.load(&self.name, plan.payload.clone()).map_err(|e| e.to_string())
     }
 
     /// Counts a plan that cannot be used, and says why.
@@ -195,35 +168,36 @@ impl Resource {
     /// Writes the engines to an asset file (SerializeTRTResource); with `save_engines` false, an empty one.
     pub fn serialize(&self, file: &Path, save_engines: bool) -> Result<(), Status> {
         let mut instances = Vec::new();
-        if save_engines && let (Some(cache), Some(identity)) = (self.cache.get(), self.identity.get()) {
-            for entry in cache.entries() {
-                let backend = entry.engine.backend();
-                let plan = Plan {
-                    backend: backend.name().to_string(),
-                    backend_version: backend
-                        .version()
-                        .map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?,
-                    compute_capability: None,
-                    segment_hash: identity.segment,
-                    settings_hash: identity.settings,
-                    profiles: entry.profiles.clone(),
-                    payload: entry.engine.payload(),
-                };
-                // The engine of explicit batch mode is cached under no shapes: its file names its largest.
-                let input_shapes = match entry.profiles.first() {
-                    Some(profile) if entry.key.is_empty() => profile.shapes.iter().map(|b| b.max.clone()).collect(),
-                    _ => entry.key.clone(),
-                };
-                instances.push(EngineInstance {
-                    input_shapes,
-                    plan: plan.encode(),
-                });
+        if save_engines {
+            for (identity, set) in self.all_sets() {
+                for one in set.all() {
+                    instances.push(self.instance(identity, one).map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?);
+                }
             }
         }
         asset::write_assets(file, &instances).map_err(|e| match &e {
             AssetError::Io { source, .. } => Status::from_io(source, format!("SerializeTRTResource: engine '{}': {e}", self.name)),
             _ => Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)),
         })
+    }
+
+    fn instance(&self, identity: Identity, one: Loaded) -> Result<EngineInstance, EngineError> {
+        let backend = one.engine.backend();
+        let plan = Plan {
+            backend: backend.name().to_string(),
+            backend_version: backend.version()?,
+            compute_capability: None,
+            segment_hash: identity.segment,
+            settings_hash: identity.settings,
+            profiles: one.profiles,
+            payload: one.engine.payload(),
+        };
+        // The engine of explicit batch mode is cached under no shapes: its file names its largest.
+        let input_shapes = match plan.profiles.first() {
+            Some(profile) if one.key.is_empty() => profile.shapes.iter().map(|b| b.max.clone()).collect(),
+            _ => one.key,
+        };
+        Ok(EngineInstance { input_shapes, plan: plan.encode() })
     }
 
     /// The calibration table (GetCalibrationDataOp). There is none: calibration is not part of this version, and an INT8
@@ -250,6 +224,7 @@ impl Resource {
         for resource in &all {
             let mut one = serde_json::Map::new();
             one.insert("name".into(), resource.name.clone().into());
+            one.insert("device".into(), resource.device.clone().into());
             for (name, n) in resource.counters() {
                 *totals.entry(name.to_string()).or_default() += n;
                 one.insert(name.into(), n.into());
@@ -260,7 +235,10 @@ impl Resource {
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        let cache = self.cache.get().map(EngineCache::stats).unwrap_or_default();
+        let mut cache = Stats::default();
+        for (_, set) in self.all_sets() {
+            cache += set.opened().map(EngineCache::stats).unwrap_or_default();
+        }
         counters(&cache, self.engine_calls.load(Relaxed), self.rejected_plans.load(Relaxed), self.fallbacks.counts())
     }
 }

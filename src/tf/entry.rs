@@ -61,8 +61,8 @@ pub fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<ffi::Call>) 
 
 pub struct ResourceState(pub(super) Arc<Resource>);
 
-pub fn resource_new(name: &str, capacity: i64) -> Box<ResourceState> {
-    Box::new(ResourceState(Resource::new(name, capacity)))
+pub fn resource_new(name: &str, device: &str, capacity: i64) -> Box<ResourceState> {
+    Box::new(ResourceState(Resource::new(name, device, capacity)))
 }
 
 pub fn resource_describe(state: &ResourceState) -> String {

@@ -71,7 +71,7 @@ pub mod bridge {
         fn engine_kernel_status(kernel: &EngineKernel) -> Outcome;
         fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<Call>);
 
-        fn resource_new(name: &str, capacity: i64) -> Box<ResourceState>;
+        fn resource_new(name: &str, device: &str, capacity: i64) -> Box<ResourceState>;
         fn resource_describe(state: &ResourceState) -> String;
         fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: bool) -> Outcome;
         fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome;

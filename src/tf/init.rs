@@ -63,6 +63,8 @@ fn register() -> Result<(), String> {
         ));
     }
     log::install();
+    // Read once here, so that a wrong value or a misspelt name is said when the library is loaded.
+    crate::settings::settings();
     for text in OP_DEFS {
         let problem = ffi::register_op(text);
         if !problem.is_empty() {

@@ -114,7 +114,6 @@ def program() -> pathlib.Path:
     build = subprocess.run(
         ["cargo", "build", "--release", "--quiet", "--example", "trt_check", "--message-format=json"],
         cwd=ROOT,
-        env={"TFTRT_PYTHON": sys.executable, **os.environ},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -1,0 +1,97 @@
+//! The engines of one segment: the cache that calls look into, and what it is filled from.
+
+use crate::cache::{EngineCache, Key, Mode};
+use crate::engine::Engine;
+use crate::graph::PartialShape;
+use crate::profile::{Profile, Recorder, Strategy, profiles};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
+
+/// What identifies a node's segment and settings, and so its engines. Two models in one process may hold nodes of the same
+/// name: by this they never get each other's engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub segment: [u8; 32],
+    pub settings: [u8; 32],
+}
+
+/// An engine that was read and not built.
+pub struct Loaded {
+    pub key: Key,
+    pub profiles: Vec<Profile>,
+    pub engine: Arc<dyn Engine>,
+}
+
+pub struct EngineSet {
+    capacity: i64,
+    /// Made by the first call: only a node knows its batch mode.
+    cache: OnceLock<EngineCache<dyn Engine>>,
+    /// What a file brought before the first call.
+    loaded: Mutex<Vec<Loaded>>,
+    recorder: Mutex<Recorder>,
+    /// The profiles of plans that could not be used: what was built for them once is built for them again.
+    remembered: Mutex<Vec<Profile>>,
+}
+
+impl EngineSet {
+    pub fn new(capacity: i64) -> Self {
+        EngineSet { capacity, cache: OnceLock::new(), loaded: Mutex::default(), recorder: Mutex::default(), remembered: Mutex::default() }
+    }
+
+    /// The cache; its first user fills it with the engines of the file and those of `more`, and others wait for that.
+    pub fn cache(&self, mode: Mode, more: impl FnOnce() -> Option<Loaded>) -> &EngineCache<dyn Engine> {
+        self.cache.get_or_init(|| {
+            let cache = EngineCache::new(mode, self.capacity);
+            for one in std::mem::take(&mut *self.loaded.lock()).into_iter().chain(more()) {
+                // In explicit batch mode one engine has all profiles, and is cached under no shapes.
+                let key = if mode == Mode::ImplicitBatch { one.key } else { Key::new() };
+                cache.insert_loaded(key, one.profiles, one.engine);
+            }
+            cache
+        })
+    }
+
+    pub fn opened(&self) -> Option<&EngineCache<dyn Engine>> {
+        self.cache.get()
+    }
+
+    /// Keeps an engine of a file for the first call. False where calls have come already: they have what they need.
+    pub fn keep(&self, loaded: Loaded) -> bool {
+        if self.cache.get().is_some() {
+            return false;
+        }
+        self.loaded.lock().push(loaded);
+        true
+    }
+
+    pub fn remember(&self, profiles: Vec<Profile>) {
+        *self.remembered.lock() = profiles;
+    }
+
+    /// Records a call for the profiles to come.
+    pub fn record(&self, shapes: &[Vec<i64>]) -> Result<(), String> {
+        self.recorder.lock().record(shapes, &[]).map(drop).map_err(|e| e.to_string())
+    }
+
+    /// The profiles of an engine in explicit batch mode: from the recorded calls, else those of a plan that was lost, else
+    /// this call's shapes alone.
+    pub fn profiles(&self, strategy: Strategy, known: &[PartialShape], call: &[Vec<i64>]) -> Vec<Profile> {
+        let recorder = self.recorder.lock();
+        if !recorder.is_empty() {
+            return profiles(strategy, recorder.recorded(), known);
+        }
+        let remembered = self.remembered.lock();
+        match remembered.is_empty() {
+            false => remembered.clone(),
+            true => vec![Profile::exactly(call, &[])],
+        }
+    }
+
+    /// All engines, used or not yet: key, profiles, engine; the least recently used first.
+    pub fn all(&self) -> Vec<Loaded> {
+        match self.cache.get() {
+            Some(cache) => cache.entries().iter().map(|e| Loaded { key: e.key.clone(), profiles: e.profiles.clone(), engine: e.engine.clone() }).collect(),
+            None => self.loaded.lock().iter().map(|l| Loaded { key: l.key.clone(), profiles: l.profiles.clone(), engine: l.engine.clone() }).collect(),
+        }
+    }
+}
