@@ -8,22 +8,21 @@
 //! that each call of the row "engine" ran on an engine.
 
 mod alone;
+mod environment;
 mod graph;
-mod onnxruntime;
 mod tensorflow;
 
 use alone::Alone;
 use criterion::{Criterion, Throughput};
 use graph::{BATCHES, FEED, ROW, WIDTH, Way};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tensorflow::{Api, Run, Session};
+use tensorflow::{Run, Session};
 use tftrt::op::Resource;
 
 /// For the ratios: so many rounds, in each of which every way has its turn of so many calls.
-const ROUNDS: usize = 300;
-const TURN: usize = 20;
+const ROUNDS: usize = 60;
+const TURN: usize = 200;
 
 fn main() -> ExitCode {
     match bench() {
@@ -36,17 +35,11 @@ fn main() -> ExitCode {
 }
 
 fn bench() -> Result<(), String> {
-    // Here no thread was started yet: TensorFlow's start with the first session.
-    onnxruntime::set_path()?;
-    if std::env::var_os("TF_CPP_MIN_LOG_LEVEL").is_none() {
-        // The fallback rows say of each node, once, that it runs natively: that is their purpose.
-        unsafe { std::env::set_var("TF_CPP_MIN_LOG_LEVEL", "2") };
-    }
-    let api = Arc::new(Api::load()?);
+    environment::set()?;
     if let Some(why) = tftrt::tf::load_error() {
         return Err(format!("tftrt is not registered: {why}"));
     }
-    let session = Session::new(&api, &graph::graph())?;
+    let session = Session::new(&graph::graph())?;
     let mut batches = Vec::new();
     for batch in BATCHES {
         batches.push(Batch::new(&session, batch)?);
@@ -75,7 +68,7 @@ fn bench() -> Result<(), String> {
     // `cargo test --benches` and `--list` want no numbers.
     let quick = std::env::args().any(|argument| argument == "--test" || argument == "--list");
     if !quick {
-        println!("TensorFlow {}, ONNX Runtime {}", api.version(), backend_version()?);
+        println!("TensorFlow {}, ONNX Runtime {}", tensorflow::version(), backend_version()?);
         for batch in &mut batches {
             batch.compare();
         }
@@ -158,17 +151,26 @@ impl<'s> Batch<'s> {
         }
         let of = |way: Way| &samples[Way::ALL.iter().position(|w| *w == way).unwrap_or_default()];
         let engine = of(Way::Engine);
-        let native = median(ratios(engine, of(Way::Native)));
-        let fallback = median(ratios(engine, of(Way::Fallback)));
-        println!("\nbatch {}, per call, medians of {ROUNDS} rounds:", self.size);
-        println!("  engine / native function: {native:.2}");
-        println!("  engine / fallback:        {fallback:.2}");
-        for way in Way::ALL {
-            println!("  {:<26}{:8.2} us", way.name(), median(of(way).clone()));
+        println!("\nbatch {}, per call, medians (and quartiles) of {ROUNDS} rounds:", self.size);
+        for other in [Way::Native, Way::Fallback] {
+            let ratios = engine.iter().zip(of(other)).map(|(a, b)| a / b).collect();
+            let [low, middle, high] = quartiles(ratios);
+            println!(
+                "  {:<26}{middle:8.2}    ({low:.2} to {high:.2})",
+                format!("engine / {}", other.name())
+            );
         }
-        println!("  {:<26}{:8.2} us", "engine without TensorFlow", median(alone.clone()));
+        let say = |what: &str, times: Vec<f64>| {
+            let [low, middle, high] = quartiles(times);
+            println!("  {what:<26}{middle:8.2} us ({low:.2} to {high:.2})");
+        };
+        for way in Way::ALL {
+            say(way.name(), of(way).clone());
+        }
         let own = engine.iter().zip(&alone).map(|(whole, engine)| whole - engine).collect();
-        println!("  {:<26}{:8.2} us", "the op around the engine", median(own));
+        say("engine without TensorFlow", alone);
+        // With the executor's time for a node, which "plain Relu" has as well.
+        say("the op around the engine", own);
     }
 }
 
@@ -181,13 +183,10 @@ fn turn(mut call: impl FnMut()) -> f64 {
     begun.elapsed().as_secs_f64() * 1e6 / TURN as f64
 }
 
-fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
-    of.iter().zip(to).map(|(a, b)| a / b).collect()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
+/// The first quartile, the median and the third quartile.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    [1, 2, 3].map(|quarter| values[values.len() * quarter / 4])
 }
 
 /// Holds the engines' counters against the calls that were made: each ran where it was to run.

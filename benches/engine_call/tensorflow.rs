@@ -1,14 +1,12 @@
-//! TensorFlow's C API, as far as a session needs it, out of the `libtensorflow_cc.so.2` of the TensorFlow that build.rs found.
+//! TensorFlow's C API, as far as a session needs it.
 //!
-//! The library is opened, not linked: build.rs links `libtensorflow_framework.so.2` alone, which holds neither kernels nor
-//! sessions. The rpath that build.rs gives finds it.
+//! Linked from the `libtensorflow_cc.so.2` of the TensorFlow that build.rs found (it gives folder and rpath): kernels and
+//! session factories are in there, and registered before tftrt's initializer runs, as in a program that loads tftrt.
 
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LAZY};
 use prost::Message;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
-use std::sync::Arc;
 use tftrt::proto::tensorflow as tf;
 
 /// An object of the C API; which one is told by the function's own declaration in `tensorflow/c/c_api.h`.
@@ -22,50 +20,46 @@ struct Output {
     index: c_int,
 }
 
-macro_rules! api {
-    ($(fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions, as `c_api.h` declares them.
-        #[allow(non_snake_case)]
-        pub struct Api {
-            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
-        }
-
-        impl Api {
-            fn read(library: &Library) -> Result<Api, String> {
-                Ok(Api {
-                    // The signatures in this file are those of the stable C API.
-                    $($name: unsafe { *library.get(stringify!($name).as_bytes()).map_err(|e| e.to_string())? },)*
-                })
-            }
-        }
-    };
-}
-
-api! {
+// As declared in `tensorflow/c/c_api.h`, whose signatures are stable.
+#[link(name = "libtensorflow_cc.so.2", kind = "dylib", modifiers = "+verbatim")]
+unsafe extern "C" {
     fn TF_Version() -> *const c_char;
     fn TF_NewStatus() -> Object;
-    fn TF_DeleteStatus(Object);
-    fn TF_GetCode(Object) -> c_int;
-    fn TF_Message(Object) -> *const c_char;
-    fn TF_NewBufferFromString(*const c_void, usize) -> Object;
+    fn TF_DeleteStatus(status: Object);
+    fn TF_GetCode(status: Object) -> c_int;
+    fn TF_Message(status: Object) -> *const c_char;
+    fn TF_NewBufferFromString(bytes: *const c_void, length: usize) -> Object;
     fn TF_NewBuffer() -> *mut Buffer;
-    fn TF_DeleteBuffer(Object);
+    fn TF_DeleteBuffer(buffer: Object);
     fn TF_NewGraph() -> Object;
-    fn TF_DeleteGraph(Object);
+    fn TF_DeleteGraph(graph: Object);
     fn TF_NewImportGraphDefOptions() -> Object;
-    fn TF_DeleteImportGraphDefOptions(Object);
-    fn TF_GraphImportGraphDef(Object, Object, Object, Object);
-    fn TF_GraphOperationByName(Object, *const c_char) -> Object;
+    fn TF_DeleteImportGraphDefOptions(options: Object);
+    fn TF_GraphImportGraphDef(graph: Object, graph_def: Object, options: Object, status: Object);
+    fn TF_GraphOperationByName(graph: Object, name: *const c_char) -> Object;
     fn TF_NewSessionOptions() -> Object;
-    fn TF_DeleteSessionOptions(Object);
-    fn TF_SetConfig(Object, *const c_void, usize, Object);
-    fn TF_NewSession(Object, Object, Object) -> Object;
-    fn TF_DeleteSession(Object, Object);
-    fn TF_SessionRun(Object, Object, *const Output, *const Object, c_int, *const Output, *mut Object, c_int, *const Object, c_int, *mut Buffer, Object);
-    fn TF_AllocateTensor(c_int, *const i64, c_int, usize) -> Object;
-    fn TF_DeleteTensor(Object);
-    fn TF_TensorData(Object) -> *mut c_void;
-    fn TF_TensorByteSize(Object) -> usize;
+    fn TF_DeleteSessionOptions(options: Object);
+    fn TF_SetConfig(options: Object, proto: *const c_void, length: usize, status: Object);
+    fn TF_NewSession(graph: Object, options: Object, status: Object) -> Object;
+    fn TF_DeleteSession(session: Object, status: Object);
+    fn TF_SessionRun(
+        session: Object,
+        run_options: Object,
+        inputs: *const Output,
+        input_values: *const Object,
+        input_count: c_int,
+        outputs: *const Output,
+        output_values: *mut Object,
+        output_count: c_int,
+        targets: *const Object,
+        target_count: c_int,
+        run_metadata: *mut Buffer,
+        status: Object,
+    );
+    fn TF_AllocateTensor(dtype: c_int, dims: *const i64, rank: c_int, length: usize) -> Object;
+    fn TF_DeleteTensor(tensor: Object);
+    fn TF_TensorData(tensor: Object) -> *mut c_void;
+    fn TF_TensorByteSize(tensor: Object) -> usize;
 }
 
 /// `TF_Buffer`.
@@ -76,44 +70,35 @@ pub struct Buffer {
     deallocator: Option<unsafe extern "C" fn(*mut c_void, usize)>,
 }
 
-impl Api {
-    /// Loads TensorFlow. Its kernels and session factories register themselves meanwhile.
-    pub fn load() -> Result<Api, String> {
-        // Global, as its registries are looked up across libraries. TensorFlow's initializers may run at any time after ours.
-        let library = unsafe { Library::open(Some("libtensorflow_cc.so.2"), RTLD_LAZY | RTLD_GLOBAL) }.map_err(|e| e.to_string())?;
-        let api = Api::read(&library)?;
-        // TensorFlow cannot be unloaded.
-        std::mem::forget(library);
-        Ok(api)
-    }
+pub fn version() -> String {
+    // A static string that ends in a zero.
+    unsafe { CStr::from_ptr(TF_Version()) }.to_string_lossy().into_owned()
+}
 
-    pub fn version(&self) -> String {
-        // A static string that ends in a zero.
-        unsafe { CStr::from_ptr((self.TF_Version)()) }.to_string_lossy().into_owned()
+/// Hands `f` a status, and gives what it then says: `what` goes before an error's message.
+fn checked<T>(what: &str, f: impl FnOnce(Object) -> T) -> Result<T, String> {
+    // Made, read and deleted here; the message is copied before that.
+    unsafe {
+        let status = TF_NewStatus();
+        let result = f(status);
+        let failed = TF_GetCode(status) != 0;
+        let outcome = match failed {
+            true => Err(format!("{what}: {}", CStr::from_ptr(TF_Message(status)).to_string_lossy())),
+            false => Ok(result),
+        };
+        TF_DeleteStatus(status);
+        outcome
     }
+}
 
-    /// Hands `f` a status, and gives what it then says: `what` goes before an error's message.
-    fn checked<T>(&self, what: &str, f: impl FnOnce(Object) -> T) -> Result<T, String> {
-        // Made, read and deleted here; the message is copied before that.
-        unsafe {
-            let status = (self.TF_NewStatus)();
-            let result = f(status);
-            let failed = (self.TF_GetCode)(status) != 0;
-            let message = CStr::from_ptr((self.TF_Message)(status)).to_string_lossy().into_owned();
-            (self.TF_DeleteStatus)(status);
-            if failed { Err(format!("{what}: {message}")) } else { Ok(result) }
-        }
-    }
-
-    /// `f` with a TF_Buffer that holds a copy of `bytes` while it runs.
-    fn with_buffer<T>(&self, bytes: &[u8], f: impl FnOnce(Object) -> T) -> T {
-        // The buffer copies the bytes; no function of this file keeps one.
-        unsafe {
-            let buffer = (self.TF_NewBufferFromString)(bytes.as_ptr().cast(), bytes.len());
-            let result = f(buffer);
-            (self.TF_DeleteBuffer)(buffer);
-            result
-        }
+/// `f` with a TF_Buffer that holds a copy of `bytes` while it runs.
+fn with_buffer<T>(bytes: &[u8], f: impl FnOnce(Object) -> T) -> T {
+    // The buffer copies the bytes; no function of this file keeps one.
+    unsafe {
+        let buffer = TF_NewBufferFromString(bytes.as_ptr().cast(), bytes.len());
+        let result = f(buffer);
+        TF_DeleteBuffer(buffer);
+        result
     }
 }
 
@@ -140,13 +125,12 @@ struct RunOptions {
 
 /// A session with Grappler off, so that what is measured is the graph as it was written.
 pub struct Session {
-    api: Arc<Api>,
     graph: Object,
     session: Object,
 }
 
 impl Session {
-    pub fn new(api: &Arc<Api>, graph_def: &tf::GraphDef) -> Result<Session, String> {
+    pub fn new(graph_def: &tf::GraphDef) -> Result<Session, String> {
         let config = ConfigProto {
             graph_options: Some(GraphOptions {
                 rewrite_options: Some(tf::RewriterConfig {
@@ -160,25 +144,23 @@ impl Session {
         // Each object is deleted once, after the last use; graph and session live as long as `made`.
         unsafe {
             let mut made = Session {
-                api: api.clone(),
-                graph: (api.TF_NewGraph)(),
+                graph: TF_NewGraph(),
                 session: ptr::null_mut(),
             };
-            let import = (api.TF_NewImportGraphDefOptions)();
-            let imported = api.with_buffer(&bytes, |buffer| {
-                api.checked("the graph cannot be imported", |status| {
-                    (api.TF_GraphImportGraphDef)(made.graph, buffer, import, status)
+            let import = TF_NewImportGraphDefOptions();
+            let imported = with_buffer(&bytes, |buffer| {
+                checked("the graph cannot be imported", |status| {
+                    TF_GraphImportGraphDef(made.graph, buffer, import, status)
                 })
             });
-            (api.TF_DeleteImportGraphDefOptions)(import);
+            TF_DeleteImportGraphDefOptions(import);
             imported?;
-            let options = (api.TF_NewSessionOptions)();
-            let session = api
-                .checked("the session's options", |status| {
-                    (api.TF_SetConfig)(options, config.as_ptr().cast(), config.len(), status)
-                })
-                .and_then(|()| api.checked("no session", |status| (api.TF_NewSession)(made.graph, options, status)));
-            (api.TF_DeleteSessionOptions)(options);
+            let options = TF_NewSessionOptions();
+            let session = checked("the session's options", |status| {
+                TF_SetConfig(options, config.as_ptr().cast(), config.len(), status)
+            })
+            .and_then(|()| checked("no session", |status| TF_NewSession(made.graph, options, status)));
+            TF_DeleteSessionOptions(options);
             made.session = session?;
             Ok(made)
         }
@@ -189,8 +171,8 @@ impl Session {
         let bytes = std::mem::size_of_val(input);
         // Allocated for `bytes` bytes and filled with as many; Run deletes it.
         let tensor = unsafe {
-            let tensor = (self.api.TF_AllocateTensor)(tf::DataType::DtFloat as c_int, dims.as_ptr(), dims.len() as c_int, bytes);
-            ptr::copy_nonoverlapping(input.as_ptr().cast::<u8>(), (self.api.TF_TensorData)(tensor).cast::<u8>(), bytes);
+            let tensor = TF_AllocateTensor(tf::DataType::DtFloat as c_int, dims.as_ptr(), dims.len() as c_int, bytes);
+            ptr::copy_nonoverlapping(input.as_ptr().cast::<u8>(), TF_TensorData(tensor).cast::<u8>(), bytes);
             tensor
         };
         Ok(Run {
@@ -205,7 +187,7 @@ impl Session {
     fn output(&self, name: &str) -> Result<Output, String> {
         let text = CString::new(name).map_err(|e| e.to_string())?;
         // Only looked up; the graph owns its nodes.
-        let node = unsafe { (self.api.TF_GraphOperationByName)(self.graph, text.as_ptr()) };
+        let node = unsafe { TF_GraphOperationByName(self.graph, text.as_ptr()) };
         match node.is_null() {
             true => Err(format!("the graph has no node '{name}'")),
             false => Ok(Output { node, index: 0 }),
@@ -218,14 +200,12 @@ impl Drop for Session {
         // Made by `new`, deleted once; runs borrow the session and are gone.
         unsafe {
             if !self.session.is_null() {
-                let deleted = self.api.checked("a session was not deleted", |status| {
-                    (self.api.TF_DeleteSession)(self.session, status)
-                });
+                let deleted = checked("a session was not deleted", |status| TF_DeleteSession(self.session, status));
                 if let Err(why) = deleted {
                     eprintln!("{why}");
                 }
             }
-            (self.api.TF_DeleteGraph)(self.graph);
+            TF_DeleteGraph(self.graph);
         }
     }
 }
@@ -247,11 +227,10 @@ impl Run<'_> {
 
     /// Runs the session and gives the output's elements.
     pub fn output(&self) -> Result<Vec<f32>, String> {
-        let api = &self.session.api;
         self.fetch(None, ptr::null_mut(), |tensor| {
             // A float tensor, which lives until this closure ends.
-            let data = unsafe { (api.TF_TensorData)(tensor).cast::<f32>() };
-            let count = unsafe { (api.TF_TensorByteSize)(tensor) } / size_of::<f32>();
+            let data = unsafe { TF_TensorData(tensor).cast::<f32>() };
+            let count = unsafe { TF_TensorByteSize(tensor) } / size_of::<f32>();
             (0..count).map(|i| unsafe { data.add(i).read() }).collect()
         })
     }
@@ -262,15 +241,14 @@ impl Run<'_> {
             output_partition_graphs: true,
         }
         .encode_to_vec();
-        let api = &self.session.api;
         // Filled by the run, read and deleted here.
-        let metadata = unsafe { (api.TF_NewBuffer)() };
-        let run = api.with_buffer(&options, |options| self.fetch(Some(options), metadata, |_| ()));
+        let metadata = unsafe { TF_NewBuffer() };
+        let run = with_buffer(&options, |options| self.fetch(Some(options), metadata, |_| ()));
         let bytes = unsafe { std::slice::from_raw_parts((*metadata).data.cast::<u8>(), (*metadata).length) };
         // RunMetadata holds GraphDefs, in which field 2 of each NodeDef is its op.
         let field = [&[0x12, op.len() as u8], op.as_bytes()].concat();
         let count = bytes.windows(field.len()).filter(|window| *window == field).count();
-        unsafe { (api.TF_DeleteBuffer)(metadata.cast()) };
+        unsafe { TF_DeleteBuffer(metadata.cast()) };
         run.map(|()| count)
     }
 
@@ -280,12 +258,11 @@ impl Run<'_> {
     }
 
     fn fetch<T>(&self, options: Option<Object>, metadata: *mut Buffer, read: impl FnOnce(Object) -> T) -> Result<T, String> {
-        let api = &self.session.api;
         let mut output = ptr::null_mut();
         self.calls.set(self.calls.get() + 1);
         // One input and one output, as counted; the output is ours to delete.
-        api.checked("the session failed", |status| unsafe {
-            (api.TF_SessionRun)(
+        checked("the session failed", |status| unsafe {
+            TF_SessionRun(
                 self.session.session,
                 options.unwrap_or(ptr::null_mut()),
                 &self.feed,
@@ -301,7 +278,7 @@ impl Run<'_> {
             )
         })?;
         let result = read(output);
-        unsafe { (api.TF_DeleteTensor)(output) };
+        unsafe { TF_DeleteTensor(output) };
         Ok(result)
     }
 }
@@ -309,6 +286,6 @@ impl Run<'_> {
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         // Allocated by `run_of`, deleted once.
-        unsafe { (self.session.api.TF_DeleteTensor)(self.input) }
+        unsafe { TF_DeleteTensor(self.input) }
     }
 }
