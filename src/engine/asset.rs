@@ -56,7 +56,11 @@ pub enum AssetError {
 
 impl From<FileError> for AssetError {
     fn from(error: FileError) -> Self {
-        AssetError::Io { path: error.path, action: error.action, source: error.source }
+        AssetError::Io {
+            path: error.path,
+            action: error.action,
+            source: error.source,
+        }
     }
 }
 
@@ -435,8 +439,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_reported() {
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let why = fill(&full, |out| write_records(out, &two())).unwrap_err();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut out = io::BufWriter::new(full);
+        let why = write_records(&mut out, &two()).and_then(|()| out.flush()).unwrap_err();
         assert_eq!(why.kind(), ErrorKind::StorageFull);
     }
 

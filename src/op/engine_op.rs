@@ -1,8 +1,8 @@
 //! One kernel instance of TRTEngineOp.
 
 use super::attrs::Attrs;
-use super::fallback::{Fallback, Kind};
 use super::engines::{EngineSet, Identity, Loaded};
+use super::fallback::{Fallback, Kind};
 use super::resource::Resource;
 use super::segment::Segment;
 use crate::cache::{Built, EngineCache, Found, Hit, Key, Lookup, Mode};
@@ -98,10 +98,16 @@ impl EngineOp {
             let mut batch: Option<i64> = None;
             for (i, shape) in actual.iter().enumerate() {
                 match (shape.first(), batch) {
-                    (None, _) => return Err(format!("input {i} is a scalar; in implicit batch mode every input has a batch dimension")),
+                    (None, _) => {
+                        return Err(format!(
+                            "input {i} is a scalar; in implicit batch mode every input has a batch dimension"
+                        ));
+                    }
                     (Some(0), _) => return Err(format!("input {i} has batch size 0; in implicit batch mode it is at least 1")),
                     (Some(size), Some(batch)) if *size != batch => {
-                        return Err(format!("input {i} has batch size {size}, input 0 has {batch}; in implicit batch mode all inputs agree"));
+                        return Err(format!(
+                            "input {i} has batch size {size}, input 0 has {batch}; in implicit batch mode all inputs agree"
+                        ));
                     }
                     (Some(size), _) => batch = Some(*size),
                 }
@@ -111,7 +117,10 @@ impl EngineOp {
     }
 
     fn record(&self, call: &Call, resource: &Resource) -> Fallback {
-        match self.set(call, resource).and_then(|set| set.record(call.shapes()).map_err(|why| Fallback::new(Kind::InputMismatch, why))) {
+        match self
+            .set(call, resource)
+            .and_then(|set| set.record(call.shapes()).map_err(|why| Fallback::new(Kind::InputMismatch, why)))
+        {
             Ok(()) => Fallback::new(Kind::ProfileGeneration, "shapes are recorded for the profiles"),
             Err(fallback) => fallback,
         }
@@ -175,7 +184,14 @@ impl EngineOp {
         Fallback::new(Kind::NoEngine, format!("input shapes {:?}: {why}", call.shapes()))
     }
 
-    fn build(&self, call: &Call, resource: &Resource, backend: &dyn Backend, set: &EngineSet, key: &Key) -> Result<Built<dyn Engine>, String> {
+    fn build(
+        &self,
+        call: &Call,
+        resource: &Resource,
+        backend: &dyn Backend,
+        set: &EngineSet,
+        key: &Key,
+    ) -> Result<Built<dyn Engine>, String> {
         if Settings::current().abort_cuda_engine_build {
             return Err("every engine build fails while TF_TRT_ABORT_CUDA_ENGINE_BUILD is true".to_string());
         }
@@ -221,8 +237,18 @@ impl EngineOp {
             return set.profiles(strategy, &self.attrs.input_shapes, call.shapes());
         }
         // Implicit batch: what an engine for this key serves, any batch up to its own.
-        let shapes = key.iter().map(|shape| Bounds { min: with_first(shape, 1), opt: shape.clone(), max: shape.clone() }).collect::<Vec<_>>();
-        vec![Profile { values: vec![None; shapes.len()], shapes }]
+        let shapes = key
+            .iter()
+            .map(|shape| Bounds {
+                min: with_first(shape, 1),
+                opt: shape.clone(),
+                max: shape.clone(),
+            })
+            .collect::<Vec<_>>();
+        vec![Profile {
+            values: vec![None; shapes.len()],
+            shapes,
+        }]
     }
 
     fn segment(&self, call: &Call) -> Result<Segment, String> {
@@ -235,14 +261,26 @@ impl EngineOp {
         if !self.attrs.static_engine || self.attrs.plan.is_empty() {
             return None;
         }
-        let opened = resource.decode(backend, self.attrs.plan.clone()).and_then(|plan| Ok((resource.open(backend, &plan)?, plan)));
+        let opened = resource
+            .decode(backend, self.attrs.plan.clone())
+            .and_then(|plan| Ok((resource.open(backend, &plan)?, plan)));
         match opened {
             Ok((engine, plan)) => {
-                let key = plan.profiles.first().map(|p| p.shapes.iter().map(|b| b.max.clone()).collect()).unwrap_or_default();
-                Some(Loaded { key, profiles: plan.profiles, engine })
+                let key = plan
+                    .profiles
+                    .first()
+                    .map(|p| p.shapes.iter().map(|b| b.max.clone()).collect())
+                    .unwrap_or_default();
+                Some(Loaded {
+                    key,
+                    profiles: plan.profiles,
+                    engine,
+                })
             }
             Err(why) => {
-                resource.reject(&format!("serialized_segment: {why}; the engine is built anew where that is allowed"));
+                resource.reject(&format!(
+                    "serialized_segment: {why}; the engine is built anew where that is allowed"
+                ));
                 None
             }
         }
@@ -314,7 +352,13 @@ fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
 /// TF_TRT_EXPORT_TRT_ENGINES_PATH (guide, section 6.5): `<name>`, the plan as its backend made it (for ONNX Runtime the
 /// ONNX model), and `dims-<name>`, its profiles in JSON. A failure is said and changes nothing else.
 fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
-    let named = |bounds: &[Bounds]| bounds.iter().enumerate().map(|(i, b)| (format!("{INPUT_PREFIX}{i}"), json!(b))).collect::<serde_json::Map<_, _>>();
+    let named = |bounds: &[Bounds]| {
+        bounds
+            .iter()
+            .enumerate()
+            .map(|(i, b)| (format!("{INPUT_PREFIX}{i}"), json!(b)))
+            .collect::<serde_json::Map<_, _>>()
+    };
     let dims = json!({"profiles": profiles.iter().map(|p| named(&p.shapes)).collect::<Vec<_>>()}).to_string();
     for (file, bytes) in [(name.to_string(), engine.payload()), (format!("dims-{name}"), Bytes::from(dims))] {
         if let Err(e) = files::replace(&folder.join(file), |out| out.write_all(&bytes)) {

@@ -35,7 +35,13 @@ pub struct EngineSet {
 
 impl EngineSet {
     pub fn new(capacity: i64) -> Self {
-        EngineSet { capacity, cache: OnceLock::new(), loaded: Mutex::default(), recorder: Mutex::default(), remembered: Mutex::default() }
+        EngineSet {
+            capacity,
+            cache: OnceLock::new(),
+            loaded: Mutex::default(),
+            recorder: Mutex::default(),
+            remembered: Mutex::default(),
+        }
     }
 
     /// The cache; its first user fills it with the engines of the file and those of `more`, and others wait for that.
@@ -90,8 +96,25 @@ impl EngineSet {
     /// All engines, used or not yet: key, profiles, engine; the least recently used first.
     pub fn all(&self) -> Vec<Loaded> {
         match self.cache.get() {
-            Some(cache) => cache.entries().iter().map(|e| Loaded { key: e.key.clone(), profiles: e.profiles.clone(), engine: e.engine.clone() }).collect(),
-            None => self.loaded.lock().iter().map(|l| Loaded { key: l.key.clone(), profiles: l.profiles.clone(), engine: l.engine.clone() }).collect(),
+            Some(cache) => cache
+                .entries()
+                .iter()
+                .map(|e| Loaded {
+                    key: e.key.clone(),
+                    profiles: e.profiles.clone(),
+                    engine: e.engine.clone(),
+                })
+                .collect(),
+            None => self
+                .loaded
+                .lock()
+                .iter()
+                .map(|l| Loaded {
+                    key: l.key.clone(),
+                    profiles: l.profiles.clone(),
+                    engine: l.engine.clone(),
+                })
+                .collect(),
         }
     }
 }

@@ -76,8 +76,18 @@ impl Resource {
 
     /// The engines for a node without a segment: those of its settings, which only a file can have brought.
     pub fn set_of_settings(&self, settings: [u8; 32]) -> Arc<EngineSet> {
-        let found = self.sets.lock().iter().find(|(id, _)| id.settings == settings).map(|(_, set)| set.clone());
-        found.unwrap_or_else(|| self.set(Identity { segment: [0; 32], settings }))
+        let found = self
+            .sets
+            .lock()
+            .iter()
+            .find(|(id, _)| id.settings == settings)
+            .map(|(_, set)| set.clone());
+        found.unwrap_or_else(|| {
+            self.set(Identity {
+                segment: [0; 32],
+                settings,
+            })
+        })
     }
 
     fn all_sets(&self) -> Vec<(Identity, Arc<EngineSet>)> {
@@ -86,19 +96,29 @@ impl Resource {
 
     pub fn describe(&self) -> String {
         let engines: usize = self.all_sets().iter().map(|(_, set)| set.all().len()).sum();
-        format!("engine resource '{}': {engines} engine(s), at most {} a segment", self.name, self.capacity)
+        format!(
+            "engine resource '{}': {engines} engine(s), at most {} a segment",
+            self.name, self.capacity
+        )
     }
 
     /// Reads an asset file (InitializeTRTResource). A file that is missing or cannot be opened is an error. What is in it
     /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
     pub fn initialize(&self, file: &Path, capacity: i64, gpu: bool) -> Result<(), Status> {
         if capacity != self.capacity {
-            tracing::warn!("engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late", self.name, self.capacity);
+            tracing::warn!(
+                "engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
+                self.name,
+                self.capacity
+            );
         }
         let instances = match asset::read_assets(file) {
             Ok(instances) => instances,
             Err(AssetError::Io { source, .. }) if !file.is_file() => {
-                return Err(Status::from_io(&source, format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display())));
+                return Err(Status::from_io(
+                    &source,
+                    format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display()),
+                ));
             }
             Err(e) => {
                 self.reject(&format!("{e}; its engines are built anew when they are needed"));
@@ -116,10 +136,18 @@ impl Resource {
             }
         };
         // Engines that an earlier load of the same model brought serve this one too.
-        let present: Vec<Identity> = self.all_sets().into_iter().filter(|(_, set)| !set.all().is_empty()).map(|(id, _)| id).collect();
+        let present: Vec<Identity> = self
+            .all_sets()
+            .into_iter()
+            .filter(|(_, set)| !set.all().is_empty())
+            .map(|(id, _)| id)
+            .collect();
         for (i, instance) in instances.into_iter().enumerate() {
             if let Err(why) = self.load(backend, instance, &present) {
-                self.reject(&format!("{}, engine {i}: {why}; it is built anew when it is needed", file.display()));
+                self.reject(&format!(
+                    "{}, engine {i}: {why}; it is built anew when it is needed",
+                    file.display()
+                ));
             }
         }
         Ok(())
@@ -127,14 +155,21 @@ impl Resource {
 
     fn load(&self, backend: &dyn Backend, instance: EngineInstance, present: &[Identity]) -> Result<(), String> {
         let plan = self.decode(backend, instance.plan)?;
-        let identity = Identity { segment: plan.segment_hash, settings: plan.settings_hash };
+        let identity = Identity {
+            segment: plan.segment_hash,
+            settings: plan.settings_hash,
+        };
         if present.contains(&identity) {
             return Ok(());
         }
         let set = self.set(identity);
         match self.open(backend, &plan) {
             Ok(engine) => {
-                set.keep(Loaded { key: instance.input_shapes, profiles: plan.profiles, engine });
+                set.keep(Loaded {
+                    key: instance.input_shapes,
+                    profiles: plan.profiles,
+                    engine,
+                });
                 Ok(())
             }
             Err(why) => {
@@ -155,7 +190,8 @@ impl Resource {
     /// Loads a plan's engine, after checking that this backend made it.
     pub fn open(&self, backend: &dyn Backend, plan: &Plan) -> Result<Arc<dyn Engine>, String> {
         let version = backend.version().map_err(|e| e.to_string())?;
-        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash).map_err(|e| e.to_string())?;
+        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash)
+            .map_err(|e| e.to_string())?;
         backend.load(&self.name, plan.payload.clone()).map_err(|e| e.to_string())
     }
 
@@ -171,7 +207,10 @@ impl Resource {
         if save_engines {
             for (identity, set) in self.all_sets() {
                 for one in set.all() {
-                    instances.push(self.instance(identity, one).map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?);
+                    instances.push(
+                        self.instance(identity, one)
+                            .map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?,
+                    );
                 }
             }
         }
@@ -197,7 +236,10 @@ impl Resource {
             Some(profile) if one.key.is_empty() => profile.shapes.iter().map(|b| b.max.clone()).collect(),
             _ => one.key,
         };
-        Ok(EngineInstance { input_shapes, plan: plan.encode() })
+        Ok(EngineInstance {
+            input_shapes,
+            plan: plan.encode(),
+        })
     }
 
     /// The calibration table (GetCalibrationDataOp). There is none: calibration is not part of this version, and an INT8
@@ -239,7 +281,12 @@ impl Resource {
         for (_, set) in self.all_sets() {
             cache += set.opened().map(EngineCache::stats).unwrap_or_default();
         }
-        counters(&cache, self.engine_calls.load(Relaxed), self.rejected_plans.load(Relaxed), self.fallbacks.counts())
+        counters(
+            &cache,
+            self.engine_calls.load(Relaxed),
+            self.rejected_plans.load(Relaxed),
+            self.fallbacks.counts(),
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 //! is and the report says why; the graph never fails for it.
 
 mod body;
+mod constants;
 mod engine_node;
 mod params;
 mod rewrite;
@@ -16,8 +17,8 @@ use crate::convert::{self, Reason};
 use crate::graph::{Graph, GraphError, NodeId, TensorInfo};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use crate::report::NonConversionReport;
-use crate::settings::Settings;
 use crate::segment::{self, Device, Rules, Segment, SegmentOptions};
+use crate::settings::Settings;
 use body::{Cut, Membership};
 use prost::Message as _;
 use rewrite::Engine;
@@ -124,7 +125,11 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     #[allow(deprecated)] // Kept as it is: old graphs have it.
     let version = def.version;
     let debug_info = def.debug_info.take();
-    let graph = Graph::new(def, shapes).map_err(|source| OptimizeError::Graph { id: id.into(), source })?;
+    let mut graph = Graph::new(def, shapes).map_err(|source| OptimizeError::Graph { id: id.into(), source })?;
+    // TensorFlow calls `_Arg` stateful, so that it is not pruned; it does nothing.
+    constants::free_constants(&mut graph, |op| {
+        op != "_Arg" && (context.host.is_stateful(op) || segment::steers(op))
+    });
     let preserve = preserved_nodes(preserve, &graph);
     let rules = Rules {
         minimum_size: params.minimum_segment_size,

@@ -81,13 +81,13 @@ impl NonConversionReport {
     pub fn publish(&self, mode: &Report) {
         let mut out = std::io::stdout().lock();
         // A closed stdout is no reason to stop.
-        let _ = out.write_all(self.text(*mode != Report::Summary).as_bytes()).and_then(|()| out.flush());
+        let _ = out
+            .write_all(self.text(*mode != Report::Summary).as_bytes())
+            .and_then(|()| out.flush());
         if let Report::DetailedAndCsv(path) = mode
             && let Err(error) = files::replace(path, |out| out.write_all(self.csv().as_bytes()))
         {
-            tracing::warn!(
-                "The conversion report (TF_TRT_SHOW_DETAILED_REPORT): {error}. Conversion goes on."
-            );
+            tracing::warn!("The conversion report (TF_TRT_SHOW_DETAILED_REPORT): {error}. Conversion goes on.");
         }
     }
 }
@@ -105,7 +105,6 @@ mod tests {
         report.add("Cast", "Unsupported type uint8");
         report
     }
-
 
     #[test]
     fn the_text_is_the_guides() {
@@ -133,13 +132,12 @@ mod tests {
     fn the_csv_replaces_the_file_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.csv");
-        fs::write(&path, "old").unwrap();
-        files::replace(&path, |out| out.write_all(report().csv().as_bytes())).unwrap();
+        std::fs::write(&path, "old").unwrap();
+        report().publish(&Report::DetailedAndCsv(path.clone()));
         assert_eq!(
-            fs::read_to_string(&path).unwrap(),
+            std::fs::read_to_string(&path).unwrap(),
             "OP Name,Reason,Count\nCast,\"Allowed: [float, half]. Received: \"\"int32\"\"\",3\nCast,Unsupported type uint8,1\nNoOp,Op type NoOp is not supported.,1\n"
         );
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(files::replace(&dir.path().join("none/report.csv"), |_| Ok(())).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

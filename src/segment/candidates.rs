@@ -39,6 +39,11 @@ const CONTROL_FLOW: &[&str] = &[
     "_Retval",
 ];
 
+/// Whether an op's node decides what runs, or where tensors come from.
+pub fn steers(op: &str) -> bool {
+    CONTROL_FLOW.contains(&op)
+}
+
 /// Judges nodes one by one, in the order of exclusions that TF-TRT keeps.
 pub struct Judge<'a> {
     pub graph: &'a Graph,
@@ -102,7 +107,7 @@ impl Judge<'_> {
 
     fn convertible(&self, id: NodeId) -> Result<(), Reason> {
         let op = self.graph.nodes[id].op();
-        if CONTROL_FLOW.contains(&op) {
+        if steers(op) {
             return Err(format!("Op type {op} is not supported."));
         }
         if !self.options.fake_ops.contains(op) {

@@ -25,6 +25,7 @@ pub use order::topological_order;
 use crate::convert::Reason;
 use crate::graph::{Graph, NodeId, Port};
 use border::Borders;
+pub use candidates::steers;
 use candidates::{Judge, Traits};
 use cluster::{Clusters, Merge};
 use std::collections::{BTreeMap, HashSet};

@@ -63,10 +63,9 @@ fn main() -> ExitCode {
 
 /// The repository: the folder above this crate.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask/ lies in the repository")
-        .to_path_buf()
+    // Asked at run time: a target folder that was copied with its binaries must not lead back to where it came from.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&own).parent().expect("xtask/ lies in the repository").to_path_buf()
 }
 
 /// Cargo itself. TFTRT_PYTHON is handed on as it is and never set: build.rs finds `.venv` by the same rule, and a change of

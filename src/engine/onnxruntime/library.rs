@@ -5,32 +5,35 @@ use crate::settings::Settings;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use parking_lot::Mutex;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The loaded library.
-#[derive(Clone)]
 pub struct Library {
     pub environment: Environment,
     pub version: String,
     pub path: PathBuf,
 }
 
-// A failure is not kept: what was missing may be there at the next try (ORT_DYLIB_PATH set late, say).
-static LOADED: Mutex<Option<Library>> = Mutex::new(None);
+static LOADED: OnceLock<Library> = OnceLock::new();
 
 /// The library of this process: ORT_DYLIB_PATH, else `libonnxruntime.so` where the system's loader looks. The Python
 /// package sets ORT_DYLIB_PATH to the library inside the installed `onnxruntime` wheel.
-pub fn library() -> Result<Library, EngineError> {
-    let mut loaded = LOADED.lock();
-    if let Some(library) = &*loaded {
-        return Ok(library.clone());
+///
+/// A failure is not kept: what was missing may be there at the next try (ORT_DYLIB_PATH set late, say).
+pub fn library() -> Result<&'static Library, EngineError> {
+    static LOADING: Mutex<()> = Mutex::new(());
+    if let Some(library) = LOADED.get() {
+        return Ok(library);
     }
-    let library = load(
-        Settings::current()
-            .ort_dylib_path
-            .map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from),
-    )?;
-    *loaded = Some(library.clone());
-    Ok(library)
+    let _one_at_a_time = LOADING.lock();
+    if let Some(library) = LOADED.get() {
+        return Ok(library);
+    }
+    let path = Settings::current()
+        .ort_dylib_path
+        .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
+    let library = load(path)?;
+    Ok(LOADED.get_or_init(|| library))
 }
 
 fn load(path: PathBuf) -> Result<Library, EngineError> {

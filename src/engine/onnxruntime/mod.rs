@@ -33,23 +33,26 @@ impl Backend for OnnxRuntime {
     }
 
     fn version(&self) -> Result<String, EngineError> {
-        Ok(library()?.version)
+        Ok(library()?.version.clone())
     }
 
     fn build(&self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
-        OrtEngine::new(&library, request.model.onnx.clone())
+        OrtEngine::new(library, request.model.onnx.clone())
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
             .map_err(EngineError::Build)
     }
 
     fn load(&self, _node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
-        OrtEngine::new(&library, payload)
+        OrtEngine::new(library, payload)
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
             .map_err(EngineError::Load)
     }
 }
+
+/// One shape a tensor.
+type Shapes = Vec<Vec<i64>>;
 
 struct OrtEngine {
     session: Session,
@@ -59,7 +62,7 @@ struct OrtEngine {
     output_names: Vec<CString>,
     output_types: Vec<DType>,
     /// Output shapes by input shapes, as the last run saw them.
-    shapes: Mutex<LruCache<Vec<Vec<i64>>, Arc<[Vec<i64>]>>>,
+    shapes: Mutex<LruCache<Shapes, Arc<[Vec<i64>]>>>,
 }
 
 impl OrtEngine {
@@ -88,7 +91,7 @@ impl OrtEngine {
     }
 
     /// Runs with outputs that ONNX Runtime allocates, copies them, and remembers their shapes.
-    fn run_and_learn(&self, key: Vec<Vec<i64>>, io: &mut dyn Bindings) -> Result<(), String> {
+    fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<(), String> {
         let mut outputs: Vec<_> = self.output_names.iter().map(|_| sys::Value::unallocated()).collect();
         {
             let inputs = self.values(io.inputs())?;
@@ -131,7 +134,7 @@ impl Engine for OrtEngine {
                 io.inputs().len()
             )));
         }
-        let key: Vec<Vec<i64>> = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
+        let key: Shapes = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
         let known = self.shapes.lock().get(&key).cloned();
         let Some(shapes) = known else {
             return self.run_and_learn(key, io).map_err(EngineError::Run);

@@ -58,12 +58,15 @@ classes! {
     Parser: Parser;
 }
 
+/// A life that the compiler neither shortens nor stretches.
+type Invariant<'p> = fn(&'p ()) -> &'p ();
+
 /// An object of class `C` that lives no longer than `'p`, its parent. `'p` is invariant: a config that keeps a pointer to a
 /// profile cannot be passed off as one with a shorter life.
 pub struct Owned<'p, C: Class> {
     object: NonNull<c_void>,
     library: Arc<Library>,
-    parent: PhantomData<(fn(&'p ()) -> &'p (), C)>,
+    parent: PhantomData<(Invariant<'p>, C)>,
 }
 
 // SAFETY: a plan's memory is read-only once it is built, and belongs to no thread: TensorRT's samples hand it on.
