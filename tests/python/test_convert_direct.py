@@ -188,15 +188,8 @@ def test_transposes_are_at_the_edges_only(model):
     if case.name == "bert":
         # The model's own: three heads and the way back, and the transposed keys, in each layer.
         assert len(transposes) <= 5 * 2
-
-
-def test_bert_shape_arithmetic_has_no_casts(model):
-    """From Shape to Reshape sizes stay int64: the only Cast is the mask's."""
-    case, _, path = model
-    if case.name != "bert":
-        pytest.skip("about BERT only")
-    casts = [n for n in onnx.load(path).graph.node if n.op_type == "Cast"]
-    assert len(casts) == 1
+        # From Shape to Reshape sizes stay int64: the only Cast is the mask's.
+        assert len([n for n in onnx.load(path).graph.node if n.op_type == "Cast"]) == 1
 
 
 def test_an_op_that_cannot_be_converted_is_named(tmp_path):
