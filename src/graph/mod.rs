@@ -190,10 +190,16 @@ impl Graph {
 
     /// The nodes, each after all that it takes data or control from; on a cycle, the names of nodes on or behind it.
     pub fn topological_order(&self) -> Result<Vec<NodeId>, Vec<String>> {
+        self.topological_order_of(|_, _| true)
+    }
+
+    /// The same, of those edges only for which `counts(from, to)`.
+    pub fn topological_order_of(&self, counts: impl Fn(NodeId, NodeId) -> bool) -> Result<Vec<NodeId>, Vec<String>> {
         let mut waiting = vec![0usize; self.nodes.len()];
         let mut consumers: Vec<Vec<NodeId>> = vec![Vec::new(); self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate() {
-            for from in node.inputs.iter().map(|p| p.node).chain(node.control_inputs.iter().copied()) {
+            let sources = node.inputs.iter().map(|p| p.node).chain(node.control_inputs.iter().copied());
+            for from in sources.filter(|&from| counts(from, id)) {
                 consumers[from].push(id);
                 waiting[id] += 1;
             }
