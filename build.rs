@@ -2,6 +2,7 @@
 //! TensorFlow's headers behind the `cxx` bridge in `src/tf/ffi.rs`.
 
 use prost::Message;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -123,9 +124,52 @@ fn compile_shim(tensorflow: &Tensorflow) {
         .flag("-Wno-unused-parameter")
         .std("c++17");
     build.compile("tftrt_shim");
+    let archive = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("libtftrt_shim.a");
+    weaken(&archive, &tensorflow.library_dir.join(&tensorflow.framework_library));
     println!("cargo:rustc-link-search=native={}", tensorflow.library_dir.display());
-    // After the shim's archive, or the linker would drop it.
-    println!("cargo:rustc-link-arg=-l:{}", tensorflow.framework_library);
+    // After the shim's archive; and kept, though all that is asked of it is asked weakly.
+    println!(
+        "cargo:rustc-link-arg=-Wl,--push-state,--no-as-needed,-l:{},--pop-state",
+        tensorflow.framework_library
+    );
     // Test programs and benches find TensorFlow here; so does a program that loads the cdylib before TensorFlow.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", tensorflow.library_dir.display());
+}
+
+/// Makes the archive's references to TensorFlow's symbols weak. In a process with another TensorFlow, which lacks some of
+/// them, the loader would refuse the library with the name of a symbol; so it loads, finds out which TensorFlow it is in
+/// (src/tf/init.rs), and says so.
+fn weaken(archive: &Path, framework: &Path) {
+    let symbols = |arguments: &[&str], file: &Path| -> BTreeSet<String> {
+        let listed = Command::new("nm")
+            .args(arguments)
+            .arg(file)
+            .output()
+            .expect("nm, of binutils, which g++ brings");
+        assert!(
+            listed.status.success(),
+            "nm {}: {}",
+            file.display(),
+            String::from_utf8_lossy(&listed.stderr)
+        );
+        // A symbol's version, if it has one, is behind an '@'.
+        let name = |line: &str| line.split_whitespace().last().map(|n| n.split('@').next().unwrap_or(n).to_string());
+        String::from_utf8_lossy(&listed.stdout).lines().filter_map(name).collect()
+    };
+    let given = symbols(&["--dynamic", "--defined-only"], framework);
+    let own = symbols(&["--defined-only"], archive);
+    let asked = symbols(&["--undefined-only"], archive);
+    let list = archive.with_extension("weak");
+    let names: Vec<&str> = asked
+        .intersection(&given)
+        .filter(|n| !own.contains(*n))
+        .map(String::as_str)
+        .collect();
+    fs::write(&list, names.join("\n")).expect("OUT_DIR can be written");
+    let done = Command::new("objcopy")
+        .arg(format!("--weaken-symbols={}", list.display()))
+        .arg(archive)
+        .status()
+        .expect("objcopy, of binutils");
+    assert!(done.success(), "objcopy failed on {}", archive.display());
 }
