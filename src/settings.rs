@@ -6,6 +6,7 @@
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -21,6 +22,8 @@ pub enum Kind {
     Path,
     /// A whole number, or else a path.
     IntegerOrPath,
+    /// One of these words, in upper or lower case.
+    Choice(&'static [&'static str]),
 }
 
 /// When a variable is read.
@@ -170,6 +173,90 @@ pub const VARIABLES: &[Variable] = &[
         what: "ONNX Runtime's shared library. If not set, that of the installed onnxruntime wheel is taken.",
     },
     Variable {
+        name: TENSORRT_LIB,
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Start,
+        guide_section: None,
+        what: "TensorRT's shared library, or the folder that it is in. If not set, it is looked for by the names of its \
+               versions where the dynamic linker looks.",
+    },
+    Variable {
+        name: CACHE_DIR,
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "The folder of TensorRT's timing caches and of the cache of built engines. If not set: \
+               $XDG_CACHE_HOME/tftrt, else $HOME/.cache/tftrt. The word \"none\": nothing is kept on disk.",
+    },
+    Variable {
+        name: CACHE_READONLY,
+        kind: Kind::Bool,
+        default: "false",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Read the caches on disk and never write them.",
+    },
+    Variable {
+        name: BUILD,
+        kind: Kind::Choice(BuildPolicy::NAMES),
+        default: "inline",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Who builds an engine that a call misses: inline, the call itself; background, a thread, while \
+               calls run the native segment; never, nobody.",
+    },
+    Variable {
+        name: CUDA_GRAPHS,
+        kind: Kind::Bool,
+        default: "true",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Replay small calls as CUDA graphs.",
+    },
+    Variable {
+        name: MAX_CONTEXTS,
+        kind: Kind::Integer,
+        default: "4",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "At most so many execution contexts for each engine, profile and stream; 1 or more.",
+    },
+    Variable {
+        name: OPTIMIZATION_LEVEL,
+        kind: Kind::Integer,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "TensorRT's builder optimization level, 0 to 5: higher builds longer and may run faster. If not set, TensorRT's own default.",
+    },
+    Variable {
+        name: VERBOSITY,
+        kind: Kind::Choice(ProfilingVerbosity::NAMES),
+        default: "layer_names_only",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "What engines keep of their layers, for profilers and the engine inspector.",
+    },
+    Variable {
+        name: HALF_TYPE,
+        kind: Kind::Choice(HalfType::NAMES),
+        default: "float16",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "The type in which FP16 nodes are computed where TensorRT is strongly typed (10 and later).",
+    },
+    Variable {
+        name: FP16_METHOD,
+        kind: Kind::Choice(Fp16Method::NAMES),
+        default: "auto",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "How FP16 is asked of TensorRT 8.6: flags, the builder's flag alone; rewrite, casts in the graph; \
+               auto, what proved better. For comparison.",
+    },
+    Variable {
         name: "TFTRT_PYTHON",
         kind: Kind::Path,
         default: "",
@@ -194,6 +281,16 @@ const EXPERIMENTAL: &str = "TF_TRT_EXPERIMENTAL_FEATURES";
 const EXPORT_GRAPH: &str = "TF_TRT_EXPORT_GRAPH_VIZ_PATH";
 const NMS_TOPK: &str = "TF_TRT_ALLOW_NMS_TOPK_OVERRIDE";
 const ORT_DYLIB: &str = "ORT_DYLIB_PATH";
+const TENSORRT_LIB: &str = "TFTRT_TENSORRT_LIB";
+const CACHE_DIR: &str = "TFTRT_CACHE_DIR";
+const CACHE_READONLY: &str = "TFTRT_CACHE_READONLY";
+const BUILD: &str = "TFTRT_BUILD";
+const CUDA_GRAPHS: &str = "TFTRT_CUDA_GRAPHS";
+const MAX_CONTEXTS: &str = "TFTRT_MAX_CONTEXTS";
+const OPTIMIZATION_LEVEL: &str = "TFTRT_BUILDER_OPTIMIZATION_LEVEL";
+const VERBOSITY: &str = "TFTRT_PROFILING_VERBOSITY";
+const HALF_TYPE: &str = "TFTRT_HALF_TYPE";
+const FP16_METHOD: &str = "TFTRT_FP16_METHOD";
 
 /// How much the report on nodes that were not converted says.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -211,6 +308,90 @@ pub struct Experimental {
     pub disable_graph_freezing: bool,
     pub reject_all_fp_cast_ops: bool,
     pub remove_native_segments: bool,
+}
+
+/// Where the caches on disk are.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum CacheFolder {
+    /// In the user's folder of caches.
+    #[default]
+    User,
+    /// Nowhere: nothing is kept on disk.
+    Nowhere,
+    At(PathBuf),
+}
+
+/// Enumerations whose values have a name in the environment.
+macro_rules! choices {
+    ($($(#[$about:meta])* pub enum $name:ident { $($(#[$value_about:meta])* $value:ident = $text:literal,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+        pub enum $name { $($(#[$value_about])* $value,)* }
+
+        impl $name {
+            /// The names of all values, as the environment variable takes them.
+            pub const NAMES: &'static [&'static str] = &[$($text),*];
+
+            /// The name of this value.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$value => $text,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl Choice for $name {
+            const VALUES: &'static [(&'static str, Self)] = &[$(($text, $name::$value)),*];
+        }
+    )*};
+}
+
+trait Choice: Copy + 'static {
+    const VALUES: &'static [(&'static str, Self)];
+}
+
+choices! {
+    /// Who builds an engine that a call misses.
+    pub enum BuildPolicy {
+        /// The call itself, as in TF-TRT.
+        #[default]
+        Inline = "inline",
+        /// A thread; calls run the native segment until it is done.
+        Background = "background",
+        /// Nobody: calls without an engine run the native segment.
+        Never = "never",
+    }
+
+    /// What an engine keeps of its layers, for profilers and the engine inspector.
+    pub enum ProfilingVerbosity {
+        /// TensorRT's own default.
+        #[default]
+        LayerNamesOnly = "layer_names_only",
+        None = "none",
+        Detailed = "detailed",
+    }
+
+    /// The type in which FP16 nodes are computed where TensorRT is strongly typed.
+    pub enum HalfType {
+        #[default]
+        Float16 = "float16",
+        BFloat16 = "bfloat16",
+    }
+
+    /// How FP16 is asked of a TensorRT that knows flags for it (8.6).
+    pub enum Fp16Method {
+        /// What proved better for the version that is loaded.
+        #[default]
+        Auto = "auto",
+        /// The builder's flag on the graph as it is.
+        Flags = "flags",
+        /// Casts in the graph.
+        Rewrite = "rewrite",
+    }
 }
 
 /// The values of all [`VARIABLES`] that are read at run time.
@@ -232,6 +413,19 @@ pub struct Settings {
     pub export_graph_viz_path: Option<PathBuf>,
     pub allow_nms_topk_override: bool,
     pub ort_dylib_path: Option<PathBuf>,
+    /// A file, or the folder that it is in.
+    pub tensorrt_lib: Option<PathBuf>,
+    pub cache_dir: CacheFolder,
+    pub cache_readonly: bool,
+    pub build: BuildPolicy,
+    pub cuda_graphs: bool,
+    /// 1 or more; for each engine, profile and stream.
+    pub max_contexts: usize,
+    /// 0 to 5; `None`: TensorRT's own.
+    pub builder_optimization_level: Option<i32>,
+    pub profiling_verbosity: ProfilingVerbosity,
+    pub half_type: HalfType,
+    pub fp16_method: Fp16Method,
 }
 
 /// What is used where no variable is set.
@@ -253,6 +447,16 @@ impl Default for Settings {
             export_graph_viz_path: None,
             allow_nms_topk_override: false,
             ort_dylib_path: None,
+            tensorrt_lib: None,
+            cache_dir: CacheFolder::User,
+            cache_readonly: false,
+            build: BuildPolicy::Inline,
+            cuda_graphs: true,
+            max_contexts: 4,
+            builder_optimization_level: None,
+            profiling_verbosity: ProfilingVerbosity::LayerNamesOnly,
+            half_type: HalfType::Float16,
+            fp16_method: Fp16Method::Auto,
         }
     }
 }
@@ -321,6 +525,23 @@ impl Settings {
             export_graph_viz_path: read.path(EXPORT_GRAPH),
             allow_nms_topk_override: read.bool(NMS_TOPK, default.allow_nms_topk_override),
             ort_dylib_path: read.path(ORT_DYLIB),
+            tensorrt_lib: read.path(TENSORRT_LIB),
+            cache_dir: match read.path(CACHE_DIR) {
+                None => CacheFolder::User,
+                Some(word) if word.as_os_str() == "none" => CacheFolder::Nowhere,
+                Some(path) => CacheFolder::At(path),
+            },
+            cache_readonly: read.bool(CACHE_READONLY, default.cache_readonly),
+            build: read.choice(BUILD, default.build),
+            cuda_graphs: read.bool(CUDA_GRAPHS, default.cuda_graphs),
+            max_contexts: read
+                .integer_in(MAX_CONTEXTS, 1..=i32::MAX, "4")
+                .and_then(|limit| usize::try_from(limit).ok())
+                .unwrap_or(default.max_contexts),
+            builder_optimization_level: read.integer_in(OPTIMIZATION_LEVEL, 0..=5, "TensorRT's own"),
+            profiling_verbosity: read.choice(VERBOSITY, default.profiling_verbosity),
+            half_type: read.choice(HALF_TYPE, default.half_type),
+            fp16_method: read.choice(FP16_METHOD, default.fp16_method),
         };
         (settings, read.warnings)
     }
@@ -372,6 +593,36 @@ impl Reader<'_> {
             );
         }
         number
+    }
+
+    /// As [`Reader::integer`], for numbers that have bounds.
+    fn integer_in(&mut self, name: &str, bounds: RangeInclusive<i32>, default: &str) -> Option<i32> {
+        let number = self.integer(name, default)?;
+        let within = i32::try_from(number).ok().filter(|number| bounds.contains(number));
+        if within.is_none() {
+            let (least, most) = bounds.into_inner();
+            self.warn(
+                name,
+                format!("{number} is not within {least} to {most}; the default, {default}, is used"),
+            );
+        }
+        within
+    }
+
+    fn choice<T: Choice + fmt::Display>(&mut self, name: &str, default: T) -> T {
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        let chosen = T::VALUES.iter().find(|(text, _)| text.eq_ignore_ascii_case(&value));
+        if let Some((_, chosen)) = chosen {
+            return *chosen;
+        }
+        let names: Vec<&str> = T::VALUES.iter().map(|(text, _)| *text).collect();
+        self.warn(
+            name,
+            format!("\"{value}\" is none of {}; the default, {default}, is used", names.join(", ")),
+        );
+        default
     }
 
     fn list(&self, name: &str) -> BTreeSet<String> {
@@ -503,7 +754,7 @@ mod tests {
                 }
             }
         }
-        for name in [MAX_ENGINES, ALGORITHM] {
+        for name in [MAX_ENGINES, ALGORITHM, MAX_CONTEXTS, OPTIMIZATION_LEVEL] {
             for wrong in ["many", "1.5", "99999999999999999999"] {
                 let (settings, warnings) = parse(&[(name, wrong)]);
                 assert_eq!(settings, Settings::default());
@@ -513,6 +764,72 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn choices_are_known_by_name() {
+        for v in VARIABLES {
+            let Kind::Choice(names) = v.kind else { continue };
+            assert!(names.contains(&v.default), "{}", v.name);
+            let chosen: Vec<Settings> = names.iter().map(|name| quiet(&[(v.name, name)])).collect();
+            for (i, (name, settings)) in names.iter().zip(&chosen).enumerate() {
+                assert_eq!(quiet(&[(v.name, &name.to_uppercase())]), *settings);
+                assert!(
+                    !chosen[..i].contains(settings),
+                    "{}: \"{name}\" is no other than one before it",
+                    v.name
+                );
+            }
+            for wrong in ["other", " inline", "0"] {
+                let (settings, warnings) = parse(&[(v.name, wrong)]);
+                assert_eq!(settings, Settings::default());
+                let message = warnings[0].to_string();
+                for part in [v.name, wrong, names.join(", ").as_str(), &format!("the default, {},", v.default)] {
+                    assert!(message.contains(part), "{message}");
+                }
+            }
+        }
+        assert_eq!(quiet(&[(BUILD, "background")]).build, BuildPolicy::Background);
+        assert_eq!(quiet(&[(BUILD, "never")]).build, BuildPolicy::Never);
+        assert_eq!(quiet(&[(VERBOSITY, "none")]).profiling_verbosity, ProfilingVerbosity::None);
+        assert_eq!(quiet(&[(VERBOSITY, "detailed")]).profiling_verbosity, ProfilingVerbosity::Detailed);
+        assert_eq!(quiet(&[(HALF_TYPE, "bfloat16")]).half_type, HalfType::BFloat16);
+        assert_eq!(quiet(&[(FP16_METHOD, "flags")]).fp16_method, Fp16Method::Flags);
+        assert_eq!(quiet(&[(FP16_METHOD, "rewrite")]).fp16_method, Fp16Method::Rewrite);
+    }
+
+    #[test]
+    fn numbers_outside_of_their_bounds_warn() {
+        assert_eq!(quiet(&[(MAX_CONTEXTS, "1")]).max_contexts, 1);
+        assert_eq!(quiet(&[(MAX_CONTEXTS, " 16 ")]).max_contexts, 16);
+        for level in 0..=5 {
+            let settings = quiet(&[(OPTIMIZATION_LEVEL, &level.to_string())]);
+            assert_eq!(settings.builder_optimization_level, Some(level));
+        }
+        for (name, wrong) in [
+            (MAX_CONTEXTS, "0"),
+            (MAX_CONTEXTS, "-1"),
+            (MAX_CONTEXTS, "4294967297"),
+            (OPTIMIZATION_LEVEL, "-1"),
+            (OPTIMIZATION_LEVEL, "6"),
+        ] {
+            let (settings, warnings) = parse(&[(name, wrong)]);
+            assert_eq!(settings, Settings::default());
+            assert_eq!(warnings.len(), 1);
+            assert!(
+                warnings[0].to_string().contains(&format!("{name}: {wrong} is not within")),
+                "{warnings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_cache_is_somewhere_or_nowhere() {
+        assert_eq!(quiet(&[(CACHE_DIR, "none")]).cache_dir, CacheFolder::Nowhere);
+        assert_eq!(quiet(&[(CACHE_DIR, "")]).cache_dir, CacheFolder::User);
+        assert_eq!(quiet(&[(CACHE_DIR, "/c")]).cache_dir, CacheFolder::At("/c".into()));
+        // A folder of that name can still be had.
+        assert_eq!(quiet(&[(CACHE_DIR, "./none")]).cache_dir, CacheFolder::At("./none".into()));
     }
 
     #[test]
@@ -563,11 +880,13 @@ mod tests {
             (EXPORT_ENGINES, "/e"),
             (EXPORT_GRAPH, "/g.dot"),
             (ORT_DYLIB, "/o.so"),
+            (TENSORRT_LIB, "/t"),
             (ALGORITHM, "-4"),
         ]);
         assert_eq!(settings.export_trt_engines_path, Some("/e".into()));
         assert_eq!(settings.export_graph_viz_path, Some("/g.dot".into()));
         assert_eq!(settings.ort_dylib_path, Some("/o.so".into()));
+        assert_eq!(settings.tensorrt_lib, Some("/t".into()));
         assert_eq!(settings.fixed_algorithm_id, Some(0));
     }
 
