@@ -7,7 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const SHIM: &[&str] = &["context.cc", "graph.cc", "kernels.cc", "optimizer.cc", "registry.cc", "resource.cc"];
+const SHIM: &[&str] = &[
+    "context.cc",
+    "device.cc",
+    "graph.cc",
+    "kernels.cc",
+    "optimizer.cc",
+    "registry.cc",
+    "resource.cc",
+];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=TFTRT_PYTHON");

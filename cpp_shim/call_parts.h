@@ -18,6 +18,9 @@ struct Call::Parts {
   // What the engine writes; the context sees it at commit only, so that a failed engine leaves the outputs free
   // for the native segment.
   std::vector<tensorflow::Tensor> outputs;
+  // Memory that the engine works in. Given back when the call ends, while the engine may still run: whoever gets it
+  // next works behind it on the same stream.
+  tensorflow::Tensor scratch;
 };
 
 // The resource of engine `name` on the context's device, made where absent; null, with the reason in `out`, where

@@ -1,4 +1,5 @@
 // One call of TRTEngineOp: inputs, outputs, and the native segment.
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,22 @@ namespace tftrt {
 using tensorflow::FunctionLibraryRuntime;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
+
+namespace {
+
+bool on_device(OpKernelContext* context) { return context->op_device_context() != nullptr; }
+
+// A function takes and gives int32 tensors in host memory; TRTEngineOp's are where its device is.
+absl::Status to_host(OpKernelContext* context, const Tensor& from, Tensor* to) {
+  tensorflow::AllocatorAttributes host;
+  host.set_on_host(true);
+  TF_RETURN_IF_ERROR(context->allocate_temp(from.dtype(), from.shape(), to, host));
+  if (from.NumElements() == 0) return absl::OkStatus();
+  return context->op_device_context()->CopyDeviceTensorToCPUSync(
+      &from, "tftrt_native_segment", static_cast<tensorflow::Device*>(context->device()), to);
+}
+
+}  // namespace
 
 Call::Call(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
@@ -52,6 +69,36 @@ Number Call::allocate_output(size_t i, rust::Slice<const int64_t> dims) const {
   }));
   return out;
 }
+
+Number Call::allocate_scratch(size_t bytes) const {
+  Number out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    const tensorflow::TensorShape shape({static_cast<int64_t>(bytes)});
+    TF_RETURN_IF_ERROR(parts_->context->allocate_temp(tensorflow::DT_UINT8, shape, &parts_->scratch));
+    out.value = reinterpret_cast<uint64_t>(parts_->scratch.tensor_data().data());
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
+Outcome Call::copy_input_to_host(size_t i, rust::Slice<uint8_t> to) const {
+  return to_outcome(guarded([&]() -> absl::Status {
+    const Tensor& from = parts_->context->input(i);
+    if (from.tensor_data().size() != to.size()) return absl::InternalError("the input has another size");
+    if (to.empty()) return absl::OkStatus();
+    Tensor host;
+    if (on_device(parts_->context)) {
+      TF_RETURN_IF_ERROR(to_host(parts_->context, from, &host));
+    } else {
+      host = from;
+    }
+    const absl::string_view data = host.tensor_data();
+    std::copy(data.begin(), data.end(), to.begin());
+    return absl::OkStatus();
+  }));
+}
+
+GpuHandle Call::gpu() const { return gpu_handle(parts_->context); }
 
 int32_t Call::output_dtype(size_t i) const { return parts_->context->expected_output_dtype(i); }
 
@@ -131,18 +178,6 @@ struct NativeRun {
   std::string why;
   std::vector<Tensor> results;
 };
-
-bool on_device(OpKernelContext* context) { return context->op_device_context() != nullptr; }
-
-// A function takes and gives int32 tensors in host memory; TRTEngineOp's are where its device is.
-absl::Status to_host(OpKernelContext* context, const Tensor& from, Tensor* to) {
-  tensorflow::AllocatorAttributes host;
-  host.set_on_host(true);
-  TF_RETURN_IF_ERROR(context->allocate_temp(from.dtype(), from.shape(), to, host));
-  if (from.NumElements() == 0) return absl::OkStatus();
-  return context->op_device_context()->CopyDeviceTensorToCPUSync(
-      &from, "tftrt_native_segment", static_cast<tensorflow::Device*>(context->device()), to);
-}
 
 absl::Status give_output(OpKernelContext* context, int i, const Tensor& result) {
   if (!on_device(context) || result.dtype() != tensorflow::DT_INT32) {

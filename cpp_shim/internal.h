@@ -52,6 +52,9 @@ absl::Status guarded(F&& f) {
   }
 }
 
+// The GPU of a kernel as TensorFlow uses it; nothing on the CPU.
+GpuHandle gpu_handle(tensorflow::OpKernelContext* context);
+
 // The state of one engine, as TensorFlow's resource manager owns it.
 class EngineResource : public tensorflow::ResourceBase {
  public:

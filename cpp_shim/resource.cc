@@ -41,8 +41,6 @@ std::unique_ptr<ResourceRef> lookup_or_create(OpKernelContext* context, const st
 
 namespace {
 
-bool is_gpu(OpKernelContext* context) { return context->device()->device_type() == tensorflow::DEVICE_GPU; }
-
 absl::Status scalar_string(OpKernelContext* context, int i, const char* what, std::string* out) {
   const Tensor& tensor = context->input(i);
   if (tensor.dtype() != tensorflow::DT_STRING || tensor.NumElements() != 1) {
@@ -88,7 +86,7 @@ class InitializeTRTResource : public tensorflow::OpKernel {
                                   return absl::OkStatus();
                                 }));
     OP_REQUIRES_OK(context,
-                   to_status(resource_initialize(resource->state(), to_rust(file), capacity_, is_gpu(context))));
+                   to_status(resource_initialize(resource->state(), to_rust(file), capacity_, gpu_handle(context))));
   }
 
  private:

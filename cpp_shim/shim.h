@@ -17,6 +17,7 @@ namespace tftrt {
 struct Outcome;
 struct Blob;
 struct Number;
+struct GpuHandle;
 struct Inferred;
 struct ResourceState;
 class ResourceRef;
@@ -38,7 +39,10 @@ class Call {
   size_t library_id() const;
   rust::String device_name() const;
   int32_t output_dtype(size_t i) const;
+  GpuHandle gpu() const;
   Number allocate_output(size_t i, rust::Slice<const int64_t> dims) const;
+  Number allocate_scratch(size_t bytes) const;
+  Outcome copy_input_to_host(size_t i, rust::Slice<uint8_t> to) const;
   void commit_outputs() const;
   std::unique_ptr<ResourceRef> resource(rust::Str name, int64_t capacity, Outcome& out) const;
   Number instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const;
@@ -72,6 +76,11 @@ bool op_is_stateful(rust::Str op);
 
 rust::String register_op(rust::Str op_def);
 rust::String register_kernels();
+Number device_allocate(size_t allocator, size_t bytes, size_t alignment);
+void device_free(size_t allocator, uint64_t address);
+bool tensor_float_32_enabled();
+int64_t trace_begin(rust::Str name);
+void trace_end(int64_t id);
 void log_message(int32_t severity, rust::Str message);
 bool log_enabled(int32_t severity);
 

@@ -492,6 +492,14 @@ impl Settings {
         settings
     }
 
+    /// The one setting that every call needs: [`Settings::current`] would read them all.
+    pub fn build_policy() -> BuildPolicy {
+        match std::env::var_os(BUILD) {
+            None => BuildPolicy::default(),
+            Some(_) => Settings::current().build,
+        }
+    }
+
     /// As [`Settings::parse`], from the environment as it is now.
     pub fn from_env() -> (Settings, Vec<Warning>) {
         Settings::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))

@@ -4,6 +4,7 @@
 //! run, waited for or dropped.
 
 mod flight;
+pub mod pool;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,25 @@ pub enum Found<E: ?Sized> {
     /// No engine, and none will be built: an earlier build failed, with this reason.
     Failed(Arc<str>),
     Missing,
+}
+
+/// What the cache has for a call that does not wait.
+pub enum Begin<E: ?Sized> {
+    /// Run `profile` of `engine`.
+    Ready { engine: Arc<E>, profile: usize },
+    /// No engine, and none will be built: an earlier build failed, with this reason.
+    Failed(Arc<str>),
+    /// Somebody else builds it.
+    Building,
+    /// The caller is to build it.
+    Start(Ticket<E>),
+}
+
+/// The duty to build an engine.
+#[must_use = "those who ask for the same key meanwhile wait for the build"]
+pub struct Ticket<E: ?Sized> {
+    key: Key,
+    flight: Arc<Flight<E>>,
 }
 
 /// What a build gives.
@@ -223,6 +243,25 @@ impl<E: ?Sized> EngineCache<E> {
             }),
             None => Err(unserved()),
         }
+    }
+
+    /// As [`Self::get_or_build_as`] for callers that do not wait: where there is no engine and none is being built, whoever gets
+    /// [`Begin::Start`] has to build one and to bring the ticket back to [`Self::finish`]; all others are told that a build goes on.
+    pub fn begin(&self, key: &[Vec<i64>], call: &Lookup<'_>) -> Begin<E> {
+        let plan = self.state.lock().plan(self.mode, key, call);
+        self.counters.answered(matches!(plan, Plan::Serve(..)));
+        match plan {
+            Plan::Serve(engine, profile) => Begin::Ready { engine, profile },
+            Plan::Refuse(reason) => Begin::Failed(reason),
+            Plan::Wait(_) => Begin::Building,
+            Plan::Build(flight) => Begin::Start(Ticket { key: key.to_vec(), flight }),
+        }
+    }
+
+    /// Builds what [`Self::begin`] gave a ticket for.
+    pub fn finish(&self, ticket: Ticket<E>, build: impl FnOnce() -> Result<Built<E>, String>) {
+        let outcome = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
+        self.land(&ticket.key, &ticket.flight, outcome);
     }
 
     /// Remembers that there is no engine for `key` and why, so that [`Self::lookup`] says so from now on.

@@ -10,6 +10,7 @@ mod builder;
 mod context;
 mod layout;
 mod ops;
+mod shape_inputs;
 mod value;
 mod view;
 
@@ -17,6 +18,7 @@ use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
 use prost::Message;
+pub use shape_inputs::shape_inputs;
 use value::{Form, Value};
 use view::View;
 

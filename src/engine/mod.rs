@@ -1,6 +1,7 @@
 //! Engines: what builds them, what runs them, and the container they are kept in.
 
 pub mod asset;
+pub mod cuda;
 pub mod onnxruntime;
 pub mod plan;
 pub mod tensorrt;
@@ -9,6 +10,7 @@ use crate::convert::Model;
 use crate::graph::DType;
 use crate::profile::Profile;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The precision that a node asks for (`precision_mode`, guide section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +18,25 @@ pub enum Precision {
     Fp32,
     Fp16,
     Int8,
+}
+
+/// A GPU as TensorFlow uses it.
+#[derive(Clone, Copy)]
+pub struct Gpu {
+    /// The stream that TensorFlow computes on.
+    pub stream: cuda::Stream,
+    /// Where its tensors' memory comes from.
+    pub memory: &'static dyn DeviceMemory,
+}
+
+/// An allocator of device memory. What it gives is used on streams of any kind: no work that is still under way when it is given
+/// out touches it.
+pub trait DeviceMemory: Send + Sync {
+    /// The address of a block, or `None` where there is no such block.
+    fn allocate(&self, bytes: usize, alignment: usize) -> Option<u64>;
+
+    /// Takes a block back, after the device has done all that it was given before.
+    fn free(&self, address: u64);
 }
 
 /// What an engine is built from.
@@ -26,6 +47,8 @@ pub struct BuildRequest<'a> {
     pub profiles: &'a [Profile],
     pub precision: Precision,
     pub workspace_bytes: u64,
+    /// Whether float32 may be computed in TF32, as TensorFlow is set.
+    pub tf32: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +86,47 @@ pub enum MemoryMut<'a> {
 pub struct Bound<'a> {
     pub inputs: &'a [TensorView<'a>],
     pub outputs: Vec<MemoryMut<'a>>,
+    /// Device memory to work in; 0 where none was asked for.
+    pub scratch: u64,
 }
 
 /// The inputs and outputs of one call.
 pub trait Bindings {
     fn inputs(&self) -> &[TensorView<'_>];
 
-    /// Allocates every output, in order, and gives their memory beside the inputs. Called once a run.
-    fn bind(&mut self, shapes: &[Vec<i64>]) -> Result<Bound<'_>, EngineError>;
+    /// What the node says output `i` is; `None` where it has no such output.
+    fn output_dtype(&self, i: usize) -> Option<DType>;
+
+    /// The stream that the call runs on; `None` on the CPU.
+    fn stream(&self) -> Option<cuda::Stream>;
+
+    /// Input `i`'s bytes in the host's memory, after waiting for them where they are on a device.
+    fn on_host(&self, i: usize) -> Result<Vec<u8>, EngineError>;
+
+    /// Allocates every output, in order, and `scratch` bytes of device memory, and gives them beside the inputs. Called once a run.
+    fn bind(&mut self, shapes: &[Vec<i64>], scratch: usize) -> Result<Bound<'_>, EngineError>;
+}
+
+/// What a run tells of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The time that the backend's own library took for its part: the enqueue on a GPU, the whole computation on the CPU.
+    pub inside: Duration,
+    /// Whether a captured CUDA graph was replayed.
+    pub graph: bool,
+}
+
+/// What an engine has of what is not in its plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Execution contexts that there are.
+    pub contexts: u64,
+    /// Calls that had to wait for a context.
+    pub context_waits: u64,
+    /// CUDA graphs that were captured.
+    pub graphs: u64,
+    /// Whether its plan was found on disk and not built.
+    pub from_disk: bool,
 }
 
 /// A library that builds and loads engines.
@@ -81,31 +137,56 @@ pub trait Backend: Send + Sync {
     /// The library's version, as in its plans' headers.
     fn version(&self) -> Result<String, EngineError>;
 
-    fn build(&self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError>;
+    /// Whether its profiles need bounds for the values of inputs that are shapes.
+    fn wants_shape_values(&self) -> bool {
+        false
+    }
+
+    /// What it does where it does not compute in the precision asked for, to complete "the backend ..."; `None` where it does.
+    fn instead_of(&self, asked: Precision) -> Option<&'static str>;
+
+    /// Of the GPU that its engines are for; `None` on the CPU.
+    fn compute_capability(&self) -> Option<(u32, u32)> {
+        None
+    }
+
+    fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError>;
 
     /// Loads what [`Engine::payload`] gave.
-    fn load(&self, node: &str, payload: bytes::Bytes) -> Result<Arc<dyn Engine>, EngineError>;
+    fn load(&'static self, node: &str, payload: bytes::Bytes) -> Result<Arc<dyn Engine>, EngineError>;
 }
 
 /// A built engine. Runs may overlap.
 pub trait Engine: Send + Sync {
     /// The backend's own bytes for this engine, without the header of the container.
-    fn payload(&self) -> bytes::Bytes;
+    fn payload(&self) -> Result<bytes::Bytes, EngineError>;
 
     /// What built it.
     fn backend(&self) -> &'static dyn Backend;
 
-    /// Runs profile `profile` of those it was built with.
-    fn run(&self, profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError>;
+    /// Whether each input's values are needed on the host to know shapes (TensorRT's shape tensors). Empty where none is.
+    fn shape_inputs(&self) -> &[bool] {
+        &[]
+    }
+
+    /// What it has beside its plan.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+
+    /// The layers, in the backend's own JSON; `None` where the backend does not tell.
+    fn inspect(&self) -> Result<Option<String>, EngineError> {
+        Ok(None)
+    }
+
+    /// Runs profile `profile` of those it was built with. On a GPU it returns when the work is enqueued on the call's stream.
+    fn run(&self, profile: usize, io: &mut dyn Bindings) -> Result<Run, EngineError>;
 }
 
-/// What is said of engines on a GPU while there is no backend for one.
-pub const NO_GPU_BACKEND: &str = "this version of tftrt runs engines on the CPU only; on a GPU every TRTEngineOp runs its native segment";
-
-/// The backend for a device.
-pub fn backend_for(gpu: bool) -> Result<&'static dyn Backend, EngineError> {
-    if gpu {
-        return Err(EngineError::Unavailable(NO_GPU_BACKEND.to_string()));
+/// The backend for a device; on a GPU, one for each.
+pub fn backend_for(gpu: Option<Gpu>) -> Result<&'static dyn Backend, EngineError> {
+    if let Some(gpu) = gpu {
+        return Ok(tensorrt::backend(gpu)?);
     }
     // Its library is found here, so that a process without it is told before anything is converted.
     onnxruntime::library()?;

@@ -1,61 +1,67 @@
 //! One kernel instance of TRTEngineOp.
 
 use super::attrs::Attrs;
+use super::background;
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallback, Kind};
+use super::job::Job;
 use super::resource::Resource;
 use super::segment::Segment;
-use crate::cache::{Built, EngineCache, Found, Hit, Key, Lookup, Mode};
-use crate::engine::{Backend, BuildRequest, Engine, Precision, backend_for};
-use crate::files;
-use crate::optimizer::INPUT_PREFIX;
-use crate::profile::{Bounds, Profile};
-use crate::settings::Settings;
+use super::values;
+use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
+use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
+use crate::settings::{BuildPolicy, Settings};
 use crate::tf::{Call, Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 pub struct EngineOp {
-    attrs: Attrs,
+    attrs: Arc<Attrs>,
     gpu: bool,
     /// Handles of the native segment, one a function library runtime.
     native: Mutex<Vec<(usize, u64)>>,
     identity: OnceLock<Identity>,
+    /// A kernel's device never changes.
+    backend: OnceLock<&'static dyn Backend>,
 }
 
 impl EngineOp {
     /// From a serialized `NodeDef`; `gpu` tells the device of the kernel.
     pub fn new(node_def: Bytes, gpu: bool) -> Result<EngineOp, Status> {
         Ok(EngineOp {
-            attrs: Attrs::parse(node_def)?,
+            attrs: Arc::new(Attrs::parse(node_def)?),
             gpu,
             native: Mutex::default(),
             identity: OnceLock::new(),
+            backend: OnceLock::new(),
         })
     }
 
     /// Runs one call: on an engine, else natively, else it fails with the reason of both.
     pub fn compute(&self, call: Call) {
+        let begun = Instant::now();
         let resource = match call.resource(&self.attrs.engine, self.attrs.capacity) {
             Ok(resource) => resource,
             Err(status) => return call.fail(&status),
         };
         match self.run_engine(&call, &resource) {
-            Ok(()) => {
+            Ok(run) => {
                 resource.engine_calls.fetch_add(1, Relaxed);
+                if run.graph {
+                    resource.graph_launches.fetch_add(1, Relaxed);
+                }
+                resource.host_time.add(begun.elapsed().saturating_sub(run.inside));
                 call.finish();
             }
             Err(fallback) => self.run_native(call, &resource, &fallback),
         }
     }
 
-    fn run_engine(&self, call: &Call, resource: &Resource) -> Result<(), Fallback> {
+    fn run_engine(&self, call: &Call, resource: &Arc<Resource>) -> Result<Run, Fallback> {
         self.check_inputs(call.shapes())
             .map_err(|why| Fallback::new(Kind::InputMismatch, why))?;
         if self.attrs.profile_generation {
@@ -65,14 +71,27 @@ impl EngineOp {
             let why = "INT8 calibration is not part of this version of tftrt; the native segment runs in TensorFlow's own precision";
             return Err(Fallback::new(Kind::Calibration, why));
         }
-        let backend = backend_for(self.gpu).map_err(|e| Fallback::new(Kind::NoBackend, e.to_string()))?;
+        let gpu = if self.gpu { call.gpu() } else { None };
+        let backend = self.backend(gpu)?;
         let set = self.set(call, resource)?;
         let cache = set.cache(self.mode(), || self.static_engine(resource, backend));
         let hit = self.engine(call, resource, backend, &set, cache)?;
-        let mut io = call.bindings(self.gpu);
+        let mut io = call.bindings(gpu.map(|gpu| gpu.stream));
         hit.engine
             .run(hit.profile, &mut io)
             .map_err(|e| Fallback::new(Kind::EngineFailed, e.to_string()))
+    }
+
+    /// The backend of this kernel's device, found at its first use.
+    fn backend(&self, gpu: Option<Gpu>) -> Result<&'static dyn Backend, Fallback> {
+        if let Some(backend) = self.backend.get() {
+            return Ok(*backend);
+        }
+        if self.gpu && gpu.is_none() {
+            return Err(Fallback::new(Kind::NoBackend, "CUDA does not know the stream of this GPU kernel"));
+        }
+        let backend = backend_for(gpu).map_err(|e| Fallback::new(Kind::NoBackend, e.to_string()))?;
+        Ok(*self.backend.get_or_init(|| backend))
     }
 
     fn mode(&self) -> Mode {
@@ -117,10 +136,13 @@ impl EngineOp {
     }
 
     fn record(&self, call: &Call, resource: &Resource) -> Fallback {
-        match self
-            .set(call, resource)
-            .and_then(|set| set.record(call.shapes()).map_err(|why| Fallback::new(Kind::InputMismatch, why)))
-        {
+        let record = || {
+            let values = self.values(call, &[])?;
+            let set = self.set(call, resource)?;
+            set.record(call.shapes(), &values)
+                .map_err(|why| Fallback::new(Kind::InputMismatch, why))
+        };
+        match record() {
             Ok(()) => Fallback::new(Kind::ProfileGeneration, "shapes are recorded for the profiles"),
             Err(fallback) => fallback,
         }
@@ -153,14 +175,24 @@ impl EngineOp {
     fn engine(
         &self,
         call: &Call,
-        resource: &Resource,
-        backend: &dyn Backend,
-        set: &EngineSet,
+        resource: &Arc<Resource>,
+        backend: &'static dyn Backend,
+        set: &Arc<EngineSet>,
         cache: &EngineCache<dyn Engine>,
     ) -> Result<Hit<dyn Engine>, Fallback> {
-        let lookup = Lookup::shapes(call.shapes());
+        let wanted = set.wanted_values();
+        let values = if wanted.is_empty() {
+            Vec::new()
+        } else {
+            self.values(call, &wanted)?
+        };
+        let lookup = Lookup {
+            shapes: call.shapes(),
+            values: &values,
+        };
         let key = self.key(call);
-        if !self.attrs.allow_build_at_runtime {
+        let policy = Settings::build_policy();
+        if !self.attrs.allow_build_at_runtime || policy == BuildPolicy::Never {
             return match cache.lookup(&lookup) {
                 Found::Ready { engine, profile } => Ok(Hit {
                     engine,
@@ -169,86 +201,82 @@ impl EngineOp {
                 }),
                 Found::Failed(why) => Err(self.no_engine(call, &why)),
                 Found::Missing => {
-                    let why = "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)";
+                    let why = match self.attrs.allow_build_at_runtime {
+                        false => "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)",
+                        true => "no engine serves the call, and building at run time is off (TFTRT_BUILD=never)",
+                    };
                     cache.remember_failure(&key, why);
                     Err(self.no_engine(call, why))
                 }
             };
         }
-        cache
-            .get_or_build_as(&key, &lookup, || self.build(call, resource, backend, set, &key))
-            .map_err(|why| self.no_engine(call, &why))
+        let job = || self.job(call, resource, backend, set, &key);
+        if policy == BuildPolicy::Inline {
+            let build = || {
+                let built = job()?.run()?;
+                set.note(&*built.engine);
+                Ok(built)
+            };
+            return cache
+                .get_or_build_as(&key, &lookup, build)
+                .map_err(|why| self.no_engine(call, &why));
+        }
+        let why = match cache.begin(&key, &lookup) {
+            Begin::Ready { engine, profile } => {
+                return Ok(Hit {
+                    engine,
+                    profile,
+                    built: false,
+                });
+            }
+            Begin::Failed(why) => return Err(self.no_engine(call, &why)),
+            Begin::Building => None,
+            Begin::Start(ticket) => match job() {
+                Ok(job) => background::build(set.clone(), ticket, job).err(),
+                Err(why) => {
+                    cache.finish(ticket, || Err(why.clone()));
+                    Some(why)
+                }
+            },
+        };
+        match why {
+            None => Err(Fallback::new(Kind::Building, "an engine is being built in the background")),
+            Some(why) => Err(self.no_engine(call, &why)),
+        }
+    }
+
+    /// All that a build needs, taken from the call that asks for it.
+    fn job(
+        &self,
+        call: &Call,
+        resource: &Arc<Resource>,
+        backend: &'static dyn Backend,
+        set: &Arc<EngineSet>,
+        key: &Key,
+    ) -> Result<Job, String> {
+        let values = match backend.wants_shape_values() {
+            true => self.values(call, &[]).map_err(|fallback| fallback.why)?,
+            false => Vec::new(),
+        };
+        Ok(Job {
+            attrs: self.attrs.clone(),
+            resource: resource.clone(),
+            backend,
+            set: set.clone(),
+            key: key.clone(),
+            shapes: call.shapes().to_vec(),
+            values,
+            segment: self.segment(call)?,
+        })
+    }
+
+    /// The values of the inputs that are or may be shapes.
+    fn values(&self, call: &Call, wanted: &[bool]) -> Result<Vec<Option<Vec<i64>>>, Fallback> {
+        values::of(call, wanted).map_err(|e| Fallback::new(Kind::EngineFailed, format!("shape values cannot be read: {e}")))
     }
 
     fn no_engine(&self, call: &Call, why: &str) -> Fallback {
         Fallback::new(Kind::NoEngine, format!("input shapes {:?}: {why}", call.shapes()))
-    }
-
-    fn build(
-        &self,
-        call: &Call,
-        resource: &Resource,
-        backend: &dyn Backend,
-        set: &EngineSet,
-        key: &Key,
-    ) -> Result<Built<dyn Engine>, String> {
-        if Settings::current().abort_cuda_engine_build {
-            return Err("every engine build fails while TF_TRT_ABORT_CUDA_ENGINE_BUILD is true".to_string());
-        }
-        let segment = self.segment(call)?;
-        self.say_precision(resource, backend);
-        let profiles = self.profiles(call, set, key);
-        tracing::info!(
-            "{}: building an engine with {} ({} profile(s), input shapes {:?})",
-            self.attrs.node,
-            backend.name(),
-            profiles.len(),
-            call.shapes()
-        );
-        let model = segment.convert(&self.attrs, call.shapes())?;
-        let request = BuildRequest {
-            node: &self.attrs.node,
-            model: &model,
-            profiles: &profiles,
-            precision: self.attrs.precision,
-            workspace_bytes: self.attrs.workspace_bytes,
-        };
-        let engine = backend.build(&request).map_err(|e| e.to_string())?;
-        if let Some(folder) = Settings::current().export_trt_engines_path {
-            export(&folder, &self.attrs.engine, &*engine, &profiles);
-        }
-        Ok(Built { engine, profiles })
-    }
-
-    fn say_precision(&self, resource: &Resource, backend: &dyn Backend) {
-        let asked = match self.attrs.precision {
-            Precision::Fp32 => return,
-            Precision::Fp16 => "FP16",
-            Precision::Int8 => "INT8",
-        };
-        let text = format!("precision_mode {asked}: {} computes in FP32", backend.name());
-        if resource.fallbacks.first(&text) {
-            tracing::warn!("{}: {text}", self.attrs.node);
-        }
-    }
-
-    fn profiles(&self, call: &Call, set: &EngineSet, key: &Key) -> Vec<Profile> {
-        if let Some(strategy) = self.attrs.strategy {
-            return set.profiles(strategy, &self.attrs.input_shapes, call.shapes());
-        }
-        // Implicit batch: what an engine for this key serves, any batch up to its own.
-        let shapes = key
-            .iter()
-            .map(|shape| Bounds {
-                min: with_first(shape, 1),
-                opt: shape.clone(),
-                max: shape.clone(),
-            })
-            .collect::<Vec<_>>();
-        vec![Profile {
-            values: vec![None; shapes.len()],
-            shapes,
-        }]
     }
 
     fn segment(&self, call: &Call) -> Result<Segment, String> {
@@ -257,7 +285,7 @@ impl EngineOp {
     }
 
     /// The engine of `serialized_segment`; a plan that cannot be used is rejected with a word.
-    fn static_engine(&self, resource: &Resource, backend: &dyn Backend) -> Option<Loaded> {
+    fn static_engine(&self, resource: &Resource, backend: &'static dyn Backend) -> Option<Loaded> {
         if !self.attrs.static_engine || self.attrs.plan.is_empty() {
             return None;
         }
@@ -337,7 +365,7 @@ impl EngineOp {
     }
 }
 
-fn with_first(shape: &[i64], first: i64) -> Vec<i64> {
+pub(super) fn with_first(shape: &[i64], first: i64) -> Vec<i64> {
     let mut shape = shape.to_vec();
     if let Some(size) = shape.first_mut() {
         *size = first;
@@ -347,22 +375,4 @@ fn with_first(shape: &[i64], first: i64) -> Vec<i64> {
 
 fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
     shapes.iter().map(|shape| with_first(shape, batch)).collect()
-}
-
-/// TF_TRT_EXPORT_TRT_ENGINES_PATH (guide, section 6.5): `<name>`, the plan as its backend made it (for ONNX Runtime the
-/// ONNX model), and `dims-<name>`, its profiles in JSON. A failure is said and changes nothing else.
-fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
-    let named = |bounds: &[Bounds]| {
-        bounds
-            .iter()
-            .enumerate()
-            .map(|(i, b)| (format!("{INPUT_PREFIX}{i}"), json!(b)))
-            .collect::<serde_json::Map<_, _>>()
-    };
-    let dims = json!({"profiles": profiles.iter().map(|p| named(&p.shapes)).collect::<Vec<_>>()}).to_string();
-    for (file, bytes) in [(name.to_string(), engine.payload()), (format!("dims-{name}"), Bytes::from(dims))] {
-        if let Err(e) = files::replace(&folder.join(file), |out| out.write_all(&bytes)) {
-            tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");
-        }
-    }
 }

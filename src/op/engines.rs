@@ -1,10 +1,12 @@
 //! The engines of one segment: the cache that calls look into, and what it is filled from.
 
+use super::values;
 use crate::cache::{EngineCache, Key, Mode};
 use crate::engine::Engine;
 use crate::graph::PartialShape;
 use crate::profile::{Profile, Recorder, Strategy, profiles};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// What identifies a node's segment and settings, and so its engines. Two models in one process may hold nodes of the same
@@ -29,6 +31,8 @@ pub struct EngineSet {
     /// What a file brought before the first call.
     loaded: Mutex<Vec<Loaded>>,
     recorder: Mutex<Recorder>,
+    /// Whether some engine asked for values.
+    wants_values: AtomicBool,
     /// The profiles of plans that could not be used: what was built for them once is built for them again.
     remembered: Mutex<Vec<Profile>>,
 }
@@ -40,6 +44,7 @@ impl EngineSet {
             cache: OnceLock::new(),
             loaded: Mutex::default(),
             recorder: Mutex::default(),
+            wants_values: AtomicBool::new(false),
             remembered: Mutex::default(),
         }
     }
@@ -51,6 +56,7 @@ impl EngineSet {
             for one in std::mem::take(&mut *self.loaded.lock()).into_iter().chain(more()) {
                 // In explicit batch mode one engine has all profiles, and is cached under no shapes.
                 let key = if mode == Mode::ImplicitBatch { one.key } else { Key::new() };
+                self.note(&*one.engine);
                 cache.insert_loaded(key, one.profiles, one.engine);
             }
             cache
@@ -75,21 +81,61 @@ impl EngineSet {
     }
 
     /// Records a call for the profiles to come.
-    pub fn record(&self, shapes: &[Vec<i64>]) -> Result<(), String> {
-        self.recorder.lock().record(shapes, &[]).map(drop).map_err(|e| e.to_string())
+    pub fn record(&self, shapes: &[Vec<i64>], values: &[Option<Vec<i64>>]) -> Result<(), String> {
+        self.recorder.lock().record(shapes, values).map(drop).map_err(|e| e.to_string())
     }
 
     /// The profiles of an engine in explicit batch mode: from the recorded calls, else those of a plan that was lost, else
-    /// this call's shapes alone.
-    pub fn profiles(&self, strategy: Strategy, known: &[PartialShape], call: &[Vec<i64>]) -> Vec<Profile> {
-        let recorder = self.recorder.lock();
+    /// this call's shapes alone. The values of inputs that are no `shape_inputs` are left out.
+    pub fn profiles(
+        &self,
+        strategy: Strategy,
+        known: &[PartialShape],
+        call: &[Vec<i64>],
+        values: &[Option<Vec<i64>>],
+        shape_inputs: &[bool],
+    ) -> Vec<Profile> {
+        let mut recorder = Recorder::new();
+        for mut one in self.recorder.lock().recorded().iter().cloned() {
+            for (i, value) in one.values.iter_mut().enumerate() {
+                if !shape_inputs.get(i).copied().unwrap_or(false) {
+                    *value = None;
+                }
+            }
+            // Calls that differ in nothing else are one; they were recorded before, so they fit each other.
+            let _ = recorder.record(&one.shapes, &one.values);
+        }
         if !recorder.is_empty() {
             return profiles(strategy, recorder.recorded(), known);
         }
         let remembered = self.remembered.lock();
         match remembered.is_empty() {
             false => remembered.clone(),
-            true => vec![Profile::exactly(call, &[])],
+            true => vec![Profile {
+                values: values::of_call(values, shape_inputs, call.len()),
+                ..Profile::exactly(call, &[])
+            }],
+        }
+    }
+
+    /// The inputs whose values a look-up needs, by the engines that there are; empty where it needs none.
+    pub fn wanted_values(&self) -> Vec<bool> {
+        let Some(cache) = self.cache.get() else { return Vec::new() };
+        if !self.wants_values.load(Relaxed) {
+            return Vec::new();
+        }
+        let entries = cache.entries();
+        let found = entries
+            .iter()
+            .map(|entry| entry.engine.shape_inputs())
+            .find(|inputs| !inputs.is_empty());
+        found.map(<[bool]>::to_vec).unwrap_or_default()
+    }
+
+    /// Says that an engine asks for values: from now on [`Self::wanted_values`] looks for it.
+    pub fn note(&self, engine: &dyn Engine) {
+        if !engine.shape_inputs().is_empty() {
+            self.wants_values.store(true, Relaxed);
         }
     }
 

@@ -12,6 +12,8 @@ pub enum Kind {
     ProfileGeneration,
     /// INT8 without a calibration table: by design.
     Calibration,
+    /// An engine is being built in the background (TFTRT_BUILD): by design.
+    Building,
     /// The inputs do not fit the node.
     InputMismatch,
     /// No library can run engines on this device.
@@ -23,9 +25,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::ProfileGeneration,
         Kind::Calibration,
+        Kind::Building,
         Kind::InputMismatch,
         Kind::NoBackend,
         Kind::NoEngine,
@@ -37,6 +40,7 @@ impl Kind {
         match self {
             Kind::ProfileGeneration => "native_profile_generation",
             Kind::Calibration => "native_calibration",
+            Kind::Building => "native_building",
             Kind::InputMismatch => "native_input_mismatch",
             Kind::NoBackend => "native_no_backend",
             Kind::NoEngine => "native_no_engine",
@@ -46,7 +50,7 @@ impl Kind {
 
     /// Whether the native segment is the very purpose of the call, and not what is left when an engine is missing.
     pub fn by_design(self) -> bool {
-        matches!(self, Kind::ProfileGeneration | Kind::Calibration)
+        matches!(self, Kind::ProfileGeneration | Kind::Calibration | Kind::Building)
     }
 }
 

@@ -1,11 +1,15 @@
 //! TRTEngineOp: from a call to an engine that serves it, or to the native segment (contract, section 2).
 
 mod attrs;
+mod background;
 mod engine_op;
 mod engines;
 mod fallback;
+mod host_time;
+mod job;
 mod resource;
 mod segment;
+mod values;
 
 pub use engine_op::EngineOp;
 pub use resource::Resource;

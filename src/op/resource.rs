@@ -3,10 +3,11 @@
 
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallbacks, Kind};
+use super::host_time::{Histogram, HostTime};
 use crate::cache::{EngineCache, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
 use crate::engine::plan::{Plan, PlanError};
-use crate::engine::{Backend, Engine, EngineError, backend_for};
+use crate::engine::{Backend, Engine, EngineError, Gpu, Usage, backend_for};
 use crate::tf::{Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 
 pub struct Resource {
     name: String,
@@ -24,6 +25,10 @@ pub struct Resource {
     sets: Mutex<Vec<(Identity, Arc<EngineSet>)>>,
     pub fallbacks: Fallbacks,
     pub engine_calls: AtomicU64,
+    pub graph_launches: AtomicU64,
+    /// Engines whose plan the cache on disk had.
+    pub disk_engine_hits: AtomicU64,
+    pub host_time: HostTime,
     rejected_plans: AtomicU64,
 }
 
@@ -32,12 +37,15 @@ static RESOURCES: Mutex<Vec<Weak<Resource>>> = Mutex::new(Vec::new());
 /// What resources that are gone had counted, so that the sums never fall.
 static ENDED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
+static ENDED_TIMES: LazyLock<Mutex<Histogram>> = LazyLock::new(Mutex::default);
+
 /// Counters that tell what is there now, and not what has happened: they end with their resource.
-const CURRENT: [&str; 2] = ["engines", "remembered_failures"];
+const CURRENT: [&str; 5] = ["engines", "remembered_failures", "contexts", "context_waits", "graphs"];
 
 impl Drop for Resource {
     fn drop(&mut self) {
         let counters = self.counters();
+        ENDED_TIMES.lock().add(&self.host_time.snapshot());
         let mut ended = ENDED.lock();
         for (name, n) in counters {
             *ended.entry(name.to_string()).or_default() += if CURRENT.contains(&name) { 0 } else { n };
@@ -55,6 +63,9 @@ impl Resource {
             sets: Mutex::default(),
             fallbacks: Fallbacks::default(),
             engine_calls: AtomicU64::new(0),
+            graph_launches: AtomicU64::new(0),
+            disk_engine_hits: AtomicU64::new(0),
+            host_time: HostTime::default(),
             rejected_plans: AtomicU64::new(0),
         });
         let mut all = RESOURCES.lock();
@@ -104,7 +115,7 @@ impl Resource {
 
     /// Reads an asset file (InitializeTRTResource). A file that is missing or cannot be opened is an error. What is in it
     /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
-    pub fn initialize(&self, file: &Path, capacity: i64, gpu: bool) -> Result<(), Status> {
+    pub fn initialize(&self, file: &Path, capacity: i64, gpu: Option<Gpu>) -> Result<(), Status> {
         if capacity != self.capacity {
             tracing::warn!(
                 "engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
@@ -153,7 +164,7 @@ impl Resource {
         Ok(())
     }
 
-    fn load(&self, backend: &dyn Backend, instance: EngineInstance, present: &[Identity]) -> Result<(), String> {
+    fn load(&self, backend: &'static dyn Backend, instance: EngineInstance, present: &[Identity]) -> Result<(), String> {
         let plan = self.decode(backend, instance.plan)?;
         let identity = Identity {
             segment: plan.segment_hash,
@@ -188,10 +199,16 @@ impl Resource {
     }
 
     /// Loads a plan's engine, after checking that this backend made it.
-    pub fn open(&self, backend: &dyn Backend, plan: &Plan) -> Result<Arc<dyn Engine>, String> {
+    pub fn open(&self, backend: &'static dyn Backend, plan: &Plan) -> Result<Arc<dyn Engine>, String> {
         let version = backend.version().map_err(|e| e.to_string())?;
-        plan.check(backend.name(), &version, None, &plan.segment_hash, &plan.settings_hash)
-            .map_err(|e| e.to_string())?;
+        plan.check(
+            backend.name(),
+            &version,
+            backend.compute_capability(),
+            &plan.segment_hash,
+            &plan.settings_hash,
+        )
+        .map_err(|e| e.to_string())?;
         backend.load(&self.name, plan.payload.clone()).map_err(|e| e.to_string())
     }
 
@@ -225,11 +242,11 @@ impl Resource {
         let plan = Plan {
             backend: backend.name().to_string(),
             backend_version: backend.version()?,
-            compute_capability: None,
+            compute_capability: backend.compute_capability(),
             segment_hash: identity.segment,
             settings_hash: identity.settings,
             profiles: one.profiles,
-            payload: one.engine.payload(),
+            payload: one.engine.payload()?,
         };
         // The engine of explicit batch mode is cached under no shapes: its file names its largest.
         let input_shapes = match plan.profiles.first() {
@@ -259,9 +276,10 @@ impl Resource {
         let all: Vec<Arc<Resource>> = RESOURCES.lock().iter().filter_map(Weak::upgrade).collect();
         let mut totals = ENDED.lock().clone();
         // Every counter is there from the start.
-        for (name, _) in counters(&Stats::default(), 0, 0, Kind::ALL.iter().map(|&kind| (kind, 0))) {
+        for (name, _) in counters(&Stats::default(), &Own::default(), Kind::ALL.iter().map(|&kind| (kind, 0))) {
             totals.entry(name.to_string()).or_default();
         }
+        let mut host_time = ENDED_TIMES.lock().clone();
         let mut resources = Vec::with_capacity(all.len());
         for resource in &all {
             let mut one = serde_json::Map::new();
@@ -271,27 +289,51 @@ impl Resource {
                 *totals.entry(name.to_string()).or_default() += n;
                 one.insert(name.into(), n.into());
             }
+            let times = resource.host_time.snapshot();
+            one.insert("host_time".into(), times.to_json());
+            host_time.add(&times);
             resources.push(Value::Object(one));
         }
+        let mut totals = json!(totals);
+        totals["host_time"] = host_time.to_json();
         json!({"totals": totals, "resources": resources})
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut cache = Stats::default();
+        let mut own = Own {
+            engine_calls: self.engine_calls.load(Relaxed),
+            graph_launches: self.graph_launches.load(Relaxed),
+            disk_engine_hits: self.disk_engine_hits.load(Relaxed),
+            rejected_plans: self.rejected_plans.load(Relaxed),
+            usage: Usage::default(),
+        };
         for (_, set) in self.all_sets() {
             cache += set.opened().map(EngineCache::stats).unwrap_or_default();
+            for one in set.all() {
+                let usage = one.engine.usage();
+                own.usage.contexts += usage.contexts;
+                own.usage.context_waits += usage.context_waits;
+                own.usage.graphs += usage.graphs;
+            }
         }
-        counters(
-            &cache,
-            self.engine_calls.load(Relaxed),
-            self.rejected_plans.load(Relaxed),
-            self.fallbacks.counts(),
-        )
+        counters(&cache, &own, self.fallbacks.counts())
     }
 }
 
+/// What a resource counts beside its caches.
+#[derive(Default)]
+struct Own {
+    engine_calls: u64,
+    graph_launches: u64,
+    disk_engine_hits: u64,
+    rejected_plans: u64,
+    /// Of the engines that there are.
+    usage: Usage,
+}
+
 /// The names under which everything is counted.
-fn counters(cache: &Stats, engine_calls: u64, rejected_plans: u64, natives: impl Iterator<Item = (Kind, u64)>) -> Vec<(&'static str, u64)> {
+fn counters(cache: &Stats, own: &Own, natives: impl Iterator<Item = (Kind, u64)>) -> Vec<(&'static str, u64)> {
     let mut out = vec![
         ("engines", cache.engines),
         ("remembered_failures", cache.remembered_failures),
@@ -302,8 +344,13 @@ fn counters(cache: &Stats, engine_calls: u64, rejected_plans: u64, natives: impl
         ("failures", cache.failures),
         ("loads", cache.loads),
         ("evictions", cache.evictions),
-        ("engine_calls", engine_calls),
-        ("rejected_plans", rejected_plans),
+        ("engine_calls", own.engine_calls),
+        ("graph_launches", own.graph_launches),
+        ("disk_engine_hits", own.disk_engine_hits),
+        ("rejected_plans", own.rejected_plans),
+        ("contexts", own.usage.contexts),
+        ("context_waits", own.usage.context_waits),
+        ("graphs", own.usage.graphs),
     ];
     // What users look at: calls that should have run on an engine and did not.
     let mut fallbacks = 0;

@@ -62,11 +62,18 @@ fn answer(text: &str) -> Value {
         Some("version") => json!({
             "version": env!("CARGO_PKG_VERSION"),
             "built_for_tensorflow": init::BUILT_FOR,
-            "backends": {"onnxruntime": onnxruntime(), "tensorrt": {"available": false, "error": engine::NO_GPU_BACKEND}},
+            "backends": {"onnxruntime": onnxruntime(), "tensorrt": tensorrt()},
         }),
         Some("ops") => json!({"ops": convert::supported_ops().collect::<Vec<_>>()}),
         Some("stats") => Resource::stats(),
         _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats")}),
+    }
+}
+
+fn tensorrt() -> Value {
+    match engine::tensorrt::library() {
+        Ok(library) => json!({"available": true, "version": library.version().to_string(), "library": library.path()}),
+        Err(e) => json!({"available": false, "error": e.to_string()}),
     }
 }
 

@@ -1,8 +1,10 @@
 //! One invocation of TRTEngineOp, in safe Rust.
 
+use super::device;
 use super::ffi::{self, ResourceRef};
 use super::status::Status;
-use crate::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, TensorView};
+use crate::engine::cuda::Stream;
+use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, TensorView};
 use crate::graph::DType;
 use crate::op::Resource;
 use cxx::UniquePtr;
@@ -59,12 +61,29 @@ impl Call {
         Ok(body.bytes)
     }
 
-    /// The call's tensors for an engine; `on_device` tells whether their addresses are device memory.
-    pub fn bindings(&self, on_device: bool) -> CallBindings<'_> {
+    /// The GPU that the call runs on; `None` on the CPU.
+    pub fn gpu(&self) -> Option<Gpu> {
+        device::gpu(self.raw.gpu())
+    }
+
+    /// The element type of input `i`.
+    pub fn input_dtype(&self, i: usize) -> DType {
+        DType::from_proto(self.raw.input_dtype(i))
+    }
+
+    /// Input `i`'s bytes, after waiting for them where they are on a device.
+    pub fn input_on_host(&self, i: usize) -> Result<Vec<u8>, Status> {
+        let mut bytes = vec![0; self.raw.input_bytes(i)];
+        self.raw.copy_input_to_host(i, &mut bytes).check()?;
+        Ok(bytes)
+    }
+
+    /// The call's tensors for an engine; with `stream`, that of the call, their addresses are device memory.
+    pub fn bindings(&self, stream: Option<Stream>) -> CallBindings<'_> {
         let inputs = (0..self.raw.input_count())
             .map(|i| {
                 let (address, bytes) = (self.raw.input_address(i), self.raw.input_bytes(i));
-                let memory = if on_device {
+                let memory = if stream.is_some() {
                     Memory::Device(address as u64)
                 } else {
                     Memory::Host(host(address, bytes))
@@ -79,7 +98,7 @@ impl Call {
         CallBindings {
             call: self,
             inputs,
-            on_device,
+            stream,
         }
     }
 
@@ -113,7 +132,7 @@ fn host<'a>(address: usize, bytes: usize) -> &'a [u8] {
 pub struct CallBindings<'a> {
     call: &'a Call,
     inputs: Vec<TensorView<'a>>,
-    on_device: bool,
+    stream: Option<Stream>,
 }
 
 impl Bindings for CallBindings<'_> {
@@ -121,7 +140,21 @@ impl Bindings for CallBindings<'_> {
         &self.inputs
     }
 
-    fn bind(&mut self, shapes: &[Vec<i64>]) -> Result<Bound<'_>, EngineError> {
+    fn output_dtype(&self, i: usize) -> Option<DType> {
+        (i < self.call.raw.output_count()).then(|| DType::from_proto(self.call.raw.output_dtype(i)))
+    }
+
+    fn stream(&self) -> Option<Stream> {
+        self.stream
+    }
+
+    fn on_host(&self, i: usize) -> Result<Vec<u8>, EngineError> {
+        self.call
+            .input_on_host(i)
+            .map_err(|e| EngineError::Run(format!("input {i} cannot be copied to the host: {e}")))
+    }
+
+    fn bind(&mut self, shapes: &[Vec<i64>], scratch: usize) -> Result<Bound<'_>, EngineError> {
         let raw = &self.call.raw;
         if shapes.len() != raw.output_count() {
             return Err(EngineError::Run(format!(
@@ -136,7 +169,7 @@ impl Bindings for CallBindings<'_> {
             given.outcome.check().map_err(|e| EngineError::Run(format!("output {i}: {e}")))?;
             let count: i64 = shape.iter().product();
             let bytes = count as usize * DType::from_proto(raw.output_dtype(i)).size();
-            outputs.push(match (self.on_device, bytes) {
+            outputs.push(match (self.stream.is_some(), bytes) {
                 (true, _) => MemoryMut::Device(given.value),
                 (false, 0) => MemoryMut::Host(&mut []),
                 // Freshly allocated for this call with the size of type and shape, seen by nobody else until the
@@ -144,9 +177,21 @@ impl Bindings for CallBindings<'_> {
                 (false, bytes) => MemoryMut::Host(unsafe { std::slice::from_raw_parts_mut(given.value as *mut u8, bytes) }),
             });
         }
+        let scratch = match scratch {
+            0 => 0,
+            bytes => {
+                let given = raw.allocate_scratch(bytes);
+                given
+                    .outcome
+                    .check()
+                    .map_err(|e| EngineError::Run(format!("{bytes} bytes of device memory to work in: {e}")))?;
+                given.value
+            }
+        };
         Ok(Bound {
             inputs: &self.inputs,
             outputs,
+            scratch,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The functions that TensorFlow calls. None lets a panic out: each gives an `Outcome`, or fails its call.
 
 use super::call::Call;
+use super::device;
 use super::ffi::{self, Blob, OptimizerItem, Outcome, Rewritten};
 use super::host::{self, TensorflowHost};
 use super::status::{Code, Status};
@@ -69,8 +70,10 @@ pub fn resource_describe(state: &ResourceState) -> String {
     guard("describing a resource", || Ok(state.0.describe())).unwrap_or_else(|e| e.message)
 }
 
-pub fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: bool) -> Outcome {
-    outcome(&guard("InitializeTRTResource", || state.0.initialize(file.as_ref(), capacity, gpu)))
+pub fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: ffi::GpuHandle) -> Outcome {
+    outcome(&guard("InitializeTRTResource", || {
+        state.0.initialize(file.as_ref(), capacity, device::gpu(gpu))
+    }))
 }
 
 pub fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome {

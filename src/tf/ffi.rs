@@ -26,6 +26,17 @@ pub mod bridge {
         value: u64,
     }
 
+    /// A GPU as TensorFlow uses it.
+    #[derive(Debug, Clone, Copy, Default)]
+    struct GpuHandle {
+        /// False on the CPU; the rest is zero then.
+        present: bool,
+        /// The `CUstream` that TensorFlow computes on.
+        stream: u64,
+        /// Its `tensorflow::Allocator`.
+        allocator: usize,
+    }
+
     struct OutputInfo {
         dtype: i32,
         unknown_rank: bool,
@@ -73,7 +84,7 @@ pub mod bridge {
 
         fn resource_new(name: &str, device: &str, capacity: i64) -> Box<ResourceState>;
         fn resource_describe(state: &ResourceState) -> String;
-        fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: bool) -> Outcome;
+        fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: GpuHandle) -> Outcome;
         fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome;
         fn resource_calibration_table(state: &ResourceState) -> Blob;
 
@@ -102,6 +113,12 @@ pub mod bridge {
         fn output_dtype(self: &Call, i: usize) -> i32;
         /// Allocates output `i`; the address of its memory, whose size follows from type and shape.
         fn allocate_output(self: &Call, i: usize, dims: &[i64]) -> Number;
+        /// The GPU that the call runs on.
+        fn gpu(self: &Call) -> GpuHandle;
+        /// Allocates device memory that lives until the call ends; its address. Called once a call.
+        fn allocate_scratch(self: &Call, bytes: usize) -> Number;
+        /// Copies input `i`, whose size `to` has, to the host, and waits for it.
+        fn copy_input_to_host(self: &Call, i: usize, to: &mut [u8]) -> Outcome;
         /// Hands the allocated outputs to TensorFlow.
         fn commit_outputs(self: &Call);
         /// The shared state of engine `name` on this call's device, made where absent.
@@ -127,6 +144,14 @@ pub mod bridge {
         fn register_op(op_def: &str) -> String;
         /// Registers all kernels and the optimizer; empty, or why they were not.
         fn register_kernels() -> String;
+        /// Device memory of a TensorFlow allocator: its address.
+        fn device_allocate(allocator: usize, bytes: usize, alignment: usize) -> Number;
+        fn device_free(allocator: usize, address: u64);
+        /// Whether TensorFlow may compute float32 in TF32 (`tf.config.experimental.enable_tensor_float_32_execution`).
+        fn tensor_float_32_enabled() -> bool;
+        /// Begins an activity in TensorFlow's profiler, for `trace_end`.
+        fn trace_begin(name: &str) -> i64;
+        fn trace_end(id: i64);
         fn log_message(severity: i32, message: &str);
         fn log_enabled(severity: i32) -> bool;
     }

@@ -2,6 +2,7 @@
 
 mod api;
 mod call;
+mod device;
 mod entry;
 mod ffi;
 mod host;
@@ -10,6 +11,7 @@ mod log;
 mod status;
 
 pub use call::{Call, CallBindings};
+pub use device::tensor_float_32_enabled;
 pub use host::{TensorflowHost, infer_shapes};
 pub use init::{BUILT_FOR, load_error};
 pub use status::{Code, Status};

@@ -9,7 +9,7 @@ mod sys;
 
 pub use library::{Library, library};
 
-use super::{Backend, Bindings, BuildRequest, Engine, EngineError, Memory, MemoryMut, TensorView};
+use super::{Backend, Bindings, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
 use crate::graph::DType;
 use bytes::Bytes;
 use lru::LruCache;
@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How many input shapes an engine remembers the output shapes of.
 const REMEMBERED_SHAPES: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
@@ -36,14 +37,18 @@ impl Backend for OnnxRuntime {
         Ok(library()?.version.clone())
     }
 
-    fn build(&self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
+    fn instead_of(&self, asked: Precision) -> Option<&'static str> {
+        (asked != Precision::Fp32).then_some("computes in FP32")
+    }
+
+    fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
         OrtEngine::new(library, request.model.onnx.clone())
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
             .map_err(EngineError::Build)
     }
 
-    fn load(&self, _node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
+    fn load(&'static self, _node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
         OrtEngine::new(library, payload)
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
@@ -91,19 +96,21 @@ impl OrtEngine {
     }
 
     /// Runs with outputs that ONNX Runtime allocates, copies them, and remembers their shapes.
-    fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<(), String> {
+    fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<Duration, String> {
         let mut outputs: Vec<_> = self.output_names.iter().map(|_| sys::Value::unallocated()).collect();
-        {
+        let inside = {
             let inputs = self.values(io.inputs())?;
+            let begun = Instant::now();
             sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
-        }
+            begun.elapsed()
+        };
         let shapes = outputs.iter().map(sys::Value::dims).collect::<Result<Vec<_>, _>>()?;
-        let bound = io.bind(&shapes).map_err(|e| e.to_string())?;
+        let bound = io.bind(&shapes, 0).map_err(|e| e.to_string())?;
         for (value, to) in outputs.iter().zip(bound.outputs) {
             value.copy_to(host_mut(to)?)?;
         }
         self.shapes.lock().put(key, shapes.into());
-        Ok(())
+        Ok(inside)
     }
 
     fn values<'a>(&self, inputs: &'a [TensorView<'a>]) -> Result<Vec<sys::Value<'a>>, String> {
@@ -118,15 +125,15 @@ impl OrtEngine {
 }
 
 impl Engine for OrtEngine {
-    fn payload(&self) -> Bytes {
-        self.model.clone()
+    fn payload(&self) -> Result<Bytes, EngineError> {
+        Ok(self.model.clone())
     }
 
     fn backend(&self) -> &'static dyn Backend {
         &OnnxRuntime
     }
 
-    fn run(&self, _profile: usize, io: &mut dyn Bindings) -> Result<(), EngineError> {
+    fn run(&self, _profile: usize, io: &mut dyn Bindings) -> Result<Run, EngineError> {
         if io.inputs().len() != self.input_names.len() {
             return Err(EngineError::Run(format!(
                 "the plan takes {} inputs, the node has {}",
@@ -137,10 +144,11 @@ impl Engine for OrtEngine {
         let key: Shapes = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
         let known = self.shapes.lock().get(&key).cloned();
         let Some(shapes) = known else {
-            return self.run_and_learn(key, io).map_err(EngineError::Run);
+            let inside = self.run_and_learn(key, io).map_err(EngineError::Run)?;
+            return Ok(Run { inside, graph: false });
         };
-        let bound = io.bind(&shapes)?;
-        let run = || -> Result<(), String> {
+        let bound = io.bind(&shapes, 0)?;
+        let run = || -> Result<Duration, String> {
             let inputs = self.values(bound.inputs)?;
             let mut outputs = bound
                 .outputs
@@ -149,9 +157,11 @@ impl Engine for OrtEngine {
                 .zip(&self.output_types)
                 .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
                 .collect::<Result<Vec<_>, _>>()?;
-            sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)
+            let begun = Instant::now();
+            sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+            Ok(begun.elapsed())
         };
-        run().map_err(|why| {
+        run().map(|inside| Run { inside, graph: false }).map_err(|why| {
             // Output shapes that depend on values may differ from what was learned: learn anew next time.
             self.shapes.lock().pop(&key);
             EngineError::Run(why)

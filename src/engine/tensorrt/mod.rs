@@ -5,10 +5,26 @@
 //! layout) and all `unsafe` code; [`result`] turns refusals into errors that carry TensorRT's own messages; [`safe`] has the
 //! objects that the rest of the crate uses.
 
+mod backend;
+mod build;
+mod engine;
+mod replay;
 pub mod result;
 pub mod safe;
 pub mod sys;
 
+pub use backend::{NAME, TensorRt, backend, backend_of_device};
 pub use result::Error;
 pub use safe::build_plan;
 pub use sys::{Library, Version};
+
+use std::sync::{Arc, OnceLock};
+
+/// The TensorRT of this process, looked for once.
+///
+/// # Errors
+/// With every name that was looked for, and what became of it.
+pub fn library() -> Result<Arc<Library>, sys::LibraryError> {
+    static LIBRARY: OnceLock<Result<Arc<Library>, sys::LibraryError>> = OnceLock::new();
+    LIBRARY.get_or_init(safe::find).clone()
+}

@@ -119,8 +119,9 @@ impl fmt::Display for Said {
 /// Messages kept of one scope; a build that fails over and over in one way shall not fill the memory.
 const KEPT: usize = 64;
 
+/// What the log says while calls are made for one node. An object that is used again and again keeps its own.
 #[derive(Debug)]
-struct Journal {
+pub struct Journal {
     node: String,
     errors: Mutex<Vec<String>>,
 }
@@ -139,6 +140,8 @@ pub struct Scope {
     version: Version,
     /// Whether the errors left their scope inside an [`Error`].
     handed_over: bool,
+    /// Not among those that TensorRT's own threads are asked against.
+    light: bool,
     one_thread: std::marker::PhantomData<*const ()>,
 }
 
@@ -154,8 +157,30 @@ impl Scope {
             journal,
             version: library.version(),
             handed_over: false,
+            light: false,
             one_thread: std::marker::PhantomData,
         }
+    }
+
+    /// The calls of an object that keeps its journal: cheaper than [`Scope::enter`], for every run of an engine makes one. What
+    /// TensorRT's own threads log meanwhile is not caught.
+    pub fn again(library: &Library, journal: &Arc<Journal>) -> Scope {
+        HERE.with_borrow_mut(|stack| stack.push(journal.clone()));
+        Scope {
+            journal: journal.clone(),
+            version: library.version(),
+            handed_over: false,
+            light: true,
+            one_thread: std::marker::PhantomData,
+        }
+    }
+
+    /// A journal for [`Scope::again`], of the same node.
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::new(Journal {
+            node: self.journal.node.clone(),
+            errors: Mutex::default(),
+        })
     }
 
     pub fn node(&self) -> &str {
@@ -220,7 +245,9 @@ impl Scope {
 impl Drop for Scope {
     fn drop(&mut self) {
         HERE.with_borrow_mut(|stack| stack.retain(|journal| !Arc::ptr_eq(journal, &self.journal)));
-        OPEN.lock().retain(|journal| !Arc::ptr_eq(journal, &self.journal));
+        if !self.light {
+            OPEN.lock().retain(|journal| !Arc::ptr_eq(journal, &self.journal));
+        }
         if !self.handed_over {
             // TensorRT logged errors and went on: they must not be lost.
             for text in self.journal.errors.lock().drain(..) {
@@ -271,6 +298,7 @@ mod tests {
             journal,
             version: Version::from_number(10701).expect("a version"),
             handed_over: false,
+            light: true,
             one_thread: std::marker::PhantomData,
         }
     }

@@ -1,14 +1,19 @@
 //! The objects of TensorRT as the crate uses them: owned, in the order of their lives, each call checked.
 
 mod build;
+mod context;
+mod engine;
 mod plan;
 mod profiles;
 
 pub use build::build_plan;
+pub use context::Context;
+pub use engine::{Engine, Tensor};
 pub use plan::Plan;
 
-use super::result::{Error, log};
-use super::sys::{Library, LibraryError};
+use super::result::{Error, Scope, log};
+use super::sys::{Allocator, Library, LibraryError, RuntimeObject};
+use crate::engine::DeviceMemory;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +31,24 @@ pub fn find() -> Result<Arc<Library>, LibraryError> {
 /// As [`find`].
 pub fn open(path: &Path) -> Result<Arc<Library>, LibraryError> {
     Library::open(path, log)
+}
+
+/// A runtime on the current CUDA device, and the allocator that it takes device memory from (`None`: CUDA itself).
+///
+/// # Errors
+/// [`Error::Refused`] with TensorRT's own words; [`Error::Library`] where the library cannot run engines.
+pub fn runtime(
+    library: &Arc<Library>,
+    memory: Option<&'static dyn DeviceMemory>,
+) -> Result<(Arc<RuntimeObject>, Option<&'static Allocator>), Error> {
+    let mut scope = Scope::enter(library, "(all)");
+    let runtime = library.create_runtime()?;
+    let runtime = scope.some("create a runtime", runtime)?;
+    let allocator = memory.and_then(|memory| Allocator::leak(library.table(), memory));
+    if let Some(allocator) = allocator {
+        runtime.set_gpu_allocator(allocator)?;
+    }
+    Ok((runtime, allocator))
 }
 
 /// The number of an enumerator that the loaded version must have.

@@ -56,6 +56,14 @@ classes! {
     HostMemory: Destructor;
     /// `nvonnxparser::IParser`.
     Parser: Parser;
+    /// `IRuntime`.
+    Runtime: Destructor;
+    /// `ICudaEngine`.
+    CudaEngine: Destructor;
+    /// `IExecutionContext`.
+    ExecutionContext: Destructor;
+    /// `IEngineInspector`.
+    Inspector: Destructor;
 }
 
 /// A life that the compiler neither shortens nor stretches.
@@ -113,6 +121,8 @@ macro_rules! vcall {
     }};
 }
 
+pub(super) use vcall;
+
 impl<'p, C: Class> Owned<'p, C> {
     /// `None` for null, TensorRT's way to say that it could not.
     ///
@@ -137,16 +147,16 @@ impl<'p, C: Class> Owned<'p, C> {
     }
 
     /// The object that an API object's calls go to: its second word.
-    fn implementation(&self) -> *mut c_void {
+    pub(super) fn implementation(&self) -> *mut c_void {
         // SAFETY: a live API object is 16 bytes (abi.tsv, sizeof): its vtable and this pointer.
         unsafe { self.as_ptr().cast::<*mut c_void>().add(1).read() }
     }
 
-    fn index(&self, slot: Slot) -> Result<usize, MissingMethod> {
+    pub(super) fn index(&self, slot: Slot) -> Result<usize, MissingMethod> {
         slot.index(self.library.version())
     }
 
-    fn wide_dims(&self) -> bool {
+    pub(super) fn wide_dims(&self) -> bool {
         self.library.table.size_of("Dims_element") == Some(8)
     }
 }
@@ -495,7 +505,7 @@ impl Owned<'_, Parser> {
 ///
 /// # Safety
 /// `pointer` is null or a C string.
-unsafe fn text(pointer: *const c_char) -> String {
+pub(super) unsafe fn text(pointer: *const c_char) -> String {
     if pointer.is_null() {
         return String::new();
     }

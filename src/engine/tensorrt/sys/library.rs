@@ -2,6 +2,7 @@
 
 use super::calls::{Builder, Network, Owned, Parser};
 use super::logger::{Logger, Sink};
+use super::runtime::RuntimeObject;
 use super::slots::Slots;
 use super::table::{Table, supported_versions};
 use super::version::{Family, Version};
@@ -127,6 +128,19 @@ impl Library {
         // SAFETY: the logger has the layout of this version and lives as long as the process; the version is one that the
         // library is compatible with; the object returned is ours.
         Ok(unsafe { Owned::adopt(create(self.logger.as_ptr(), self.claim()), self) })
+    }
+
+    /// `createInferRuntime`; `None` where TensorRT refuses. The current CUDA device is the one that it is for.
+    ///
+    /// # Errors
+    /// Where the library cannot run engines.
+    pub fn create_runtime(self: &Arc<Library>) -> Result<Option<Arc<RuntimeObject>>, LibraryError> {
+        // SAFETY: the symbol has had this type in every version.
+        let create = unsafe { self.opened.get::<Create>(b"createInferRuntime_INTERNAL\0") }
+            .map_err(|error| self.cannot("run engines", words(&error)))?;
+        // SAFETY: as for the builder.
+        let runtime = unsafe { Owned::adopt(create(self.logger.as_ptr(), self.claim()), self) };
+        Ok(runtime.map(RuntimeObject::new))
     }
 
     /// `createParser` for `network`; `None` where TensorRT refuses.

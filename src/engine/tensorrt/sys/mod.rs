@@ -5,18 +5,22 @@
 //! public headers (Itanium C++ ABI, x86-64). What leaves this module is safe to use: objects are owned, know their parents'
 //! lifetimes, and a method that the loaded version lacks is an error instead of a call into nowhere.
 
+mod allocator;
 mod calls;
 mod dims;
 mod library;
 mod logger;
+mod runtime;
 mod slots;
 mod table;
 mod version;
 
+pub use allocator::Allocator;
 pub use calls::{Builder, Config, HostMemory, Network, Owned, Parser, ParserError, Profile, Selector};
 pub use dims::{Dims, MAX_DIMS};
 pub use library::{Library, LibraryError, PATH_VARIABLE};
 pub use logger::{Severity, Sink};
+pub use runtime::{ContextObject, EngineObject, RuntimeObject, TensorFacts};
 pub use slots::MissingMethod;
 pub use table::{Table, supported_versions};
 pub use version::{Family, Version};

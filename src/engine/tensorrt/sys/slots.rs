@@ -74,6 +74,7 @@ slots! {
         create_config = "createBuilderConfig",
         create_profile = "createOptimizationProfile",
         build = "buildSerializedNetwork",
+        set_gpu_allocator = "setGpuAllocator",
     }
     config: ConfigSlots, "VBuilderConfig" {
         set_memory_pool_limit = "setMemoryPoolLimit",
@@ -120,6 +121,41 @@ slots! {
         node_name = "nodeName",
         operator = "nodeOperator",
     }
+    runtime: RuntimeSlots, "VRuntime" {
+        deserialize_with_factory = "deserializeCudaEngine(blob,size,pluginFactory)",
+        deserialize = "deserializeCudaEngine(blob,size)",
+        set_gpu_allocator = "setGpuAllocator",
+    }
+    engine: EngineSlots, "VCudaEngine" {
+        tensor_count = "getNbIOTensors",
+        tensor_name = "getIOTensorName",
+        tensor_mode = "getTensorIOMode",
+        tensor_type = "getTensorDataType",
+        tensor_location = "getTensorLocation",
+        tensor_shape = "getTensorShape",
+        is_shape_io = "isShapeInferenceIO",
+        profile_count = "getNbOptimizationProfiles",
+        profile_shape = "getProfileShape",
+        create_context = "createExecutionContext(strategy)",
+        create_context_without_memory = "createExecutionContextWithoutDeviceMemory",
+        scratch_size = "getDeviceMemorySize",
+        scratch_size_64 = "getDeviceMemorySizeV2",
+        create_inspector = "createEngineInspector",
+        serialize = "serialize",
+    }
+    context: ContextSlots, "VExecutionContext" {
+        set_profile = "setOptimizationProfileAsync",
+        set_input_shape = "setInputShape",
+        infer_shapes = "inferShapes",
+        tensor_shape = "getTensorShape",
+        set_address = "setTensorAddress",
+        set_scratch = "setDeviceMemory",
+        set_scratch_64 = "setDeviceMemoryV2",
+        enqueue = "enqueueV3",
+    }
+    inspector: InspectorSlots, "VEngineInspector" {
+        engine_information = "getEngineInformation",
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +175,13 @@ mod tests {
             "setShapeValuesV2",
             "nodeName",
             "nodeOperator",
+            "deserializeCudaEngine(blob,size,pluginFactory)",
+            "deserializeCudaEngine(blob,size)",
+            "createExecutionContext(strategy)",
+            "createExecutionContextWithoutDeviceMemory",
+            "getDeviceMemorySize",
+            "getDeviceMemorySizeV2",
+            "setDeviceMemoryV2",
         ];
         for (i, slot) in per_version[0].iter().enumerate() {
             let there = per_version.iter().filter(|slots| slots[i].is_there()).count();

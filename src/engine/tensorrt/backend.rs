@@ -1,0 +1,162 @@
+//! The GPU backend: TensorRT on one device.
+
+use super::engine::TrtEngine;
+use super::sys::{Allocator, Library, LibraryError, RuntimeObject};
+use super::{build, library, safe};
+use crate::engine::cuda::{self, CudaError, Properties};
+use crate::engine::{Backend, BuildRequest, DeviceMemory, Engine, EngineError, Gpu, Precision};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// The name that plans of this backend carry.
+pub const NAME: &str = "tensorrt";
+
+/// TensorRT on one GPU, for the rest of the process: engines and contexts refer to its runtime and to its allocator.
+pub struct TensorRt {
+    pub(super) library: Arc<Library>,
+    pub(super) context: cuda::Context,
+    pub(super) properties: Properties,
+    /// The CUDA version of the driver.
+    pub(super) driver: i32,
+    pub(super) runtime: Arc<RuntimeObject>,
+    pub(super) allocator: Option<&'static Allocator>,
+    pub(super) memory: Option<&'static dyn DeviceMemory>,
+    /// A block that tensors without elements are said to be at.
+    pub(super) nowhere: Block,
+}
+
+/// A block of device memory, from TensorFlow where there is one.
+pub(super) enum Block {
+    TensorFlow(&'static dyn DeviceMemory, u64),
+    Cuda(cuda::Block),
+}
+
+impl Block {
+    pub fn address(&self) -> u64 {
+        match self {
+            Block::TensorFlow(_, address) => *address,
+            Block::Cuda(block) => block.address(),
+        }
+    }
+
+    /// In the current context.
+    pub fn new(memory: Option<&'static dyn DeviceMemory>, bytes: usize) -> Result<Block, EngineError> {
+        const ALIGNMENT: usize = 256;
+        match memory {
+            None => Ok(Block::Cuda(cuda::Block::new(bytes)?)),
+            Some(memory) => match memory.allocate(bytes.max(1), ALIGNMENT) {
+                Some(address) => Ok(Block::TensorFlow(memory, address)),
+                None => Err(EngineError::Run(format!("there is no block of {bytes} bytes of device memory"))),
+            },
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Block::TensorFlow(memory, address) = self {
+            memory.free(*address);
+        }
+    }
+}
+
+/// One for each context and allocator: TensorFlow may divide one GPU into several.
+static BACKENDS: Mutex<Vec<(cuda::Context, usize, &'static TensorRt)>> = Mutex::new(Vec::new());
+
+/// The backend of a GPU; made at its first use.
+///
+/// # Errors
+/// [`EngineError::Unavailable`] where there is no TensorRT, or it cannot run on this GPU.
+pub fn backend(gpu: Gpu) -> Result<&'static TensorRt, EngineError> {
+    let context = cuda::Context::of(gpu.stream)?;
+    of(context, Some(gpu.memory))
+}
+
+/// The backend of a device of CUDA's, in a process without TensorFlow's allocator.
+///
+/// # Errors
+/// As [`backend`].
+pub fn backend_of_device(ordinal: i32) -> Result<&'static TensorRt, EngineError> {
+    of(cuda::Context::primary(ordinal)?, None)
+}
+
+fn of(context: cuda::Context, memory: Option<&'static dyn DeviceMemory>) -> Result<&'static TensorRt, EngineError> {
+    let which = memory.map_or(0, |memory| std::ptr::from_ref(memory).addr());
+    let mut backends = BACKENDS.lock();
+    if let Some((_, _, backend)) = backends.iter().find(|(c, m, _)| (*c, *m) == (context, which)) {
+        return Ok(backend);
+    }
+    let backend: &'static TensorRt = Box::leak(Box::new(TensorRt::new(context, memory)?));
+    backends.push((context, which, backend));
+    Ok(backend)
+}
+
+impl TensorRt {
+    fn new(context: cuda::Context, memory: Option<&'static dyn DeviceMemory>) -> Result<TensorRt, EngineError> {
+        let library = library().map_err(|e: LibraryError| EngineError::Unavailable(e.to_string()))?;
+        let _current = context.enter()?;
+        let properties = context.properties()?;
+        let (runtime, allocator) = safe::runtime(&library, memory).map_err(|e| EngineError::Unavailable(e.to_string()))?;
+        let backend = TensorRt {
+            driver: cuda::driver_version()?,
+            nowhere: Block::new(memory, 256)?,
+            library,
+            context,
+            properties,
+            runtime,
+            allocator,
+            memory,
+        };
+        tracing::info!(
+            "engines on {} (compute capability {}.{}) are {}'s, from {}",
+            backend.properties.name,
+            backend.properties.compute_capability.0,
+            backend.properties.compute_capability.1,
+            backend.library.version(),
+            backend.library.path().display()
+        );
+        Ok(backend)
+    }
+}
+
+impl Backend for TensorRt {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> Result<String, EngineError> {
+        Ok(self.library.version().to_string())
+    }
+
+    fn wants_shape_values(&self) -> bool {
+        true
+    }
+
+    fn instead_of(&self, asked: Precision) -> Option<&'static str> {
+        (asked == Precision::Int8).then_some("computes in FP16: INT8 needs calibration, which is not part of this version")
+    }
+
+    fn compute_capability(&self) -> Option<(u32, u32)> {
+        Some(self.properties.compute_capability)
+    }
+
+    fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
+        let _current = self.context.enter()?;
+        let plan = build::plan(self, request)?;
+        let engine = TrtEngine::load(self, request.node, &plan, false)?;
+        engine.check_types(request.model).map_err(EngineError::Build)?;
+        Ok(Arc::new(engine))
+    }
+
+    fn load(&'static self, node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
+        let _current = self.context.enter()?;
+        Ok(Arc::new(TrtEngine::load(self, node, &payload, false)?))
+    }
+}
+
+impl From<CudaError> for EngineError {
+    fn from(error: CudaError) -> EngineError {
+        EngineError::Run(error.to_string())
+    }
+}

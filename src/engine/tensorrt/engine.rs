@@ -1,0 +1,208 @@
+//! One engine on the GPU: a call takes a context from the pool of its profile and stream, or replays a captured graph.
+
+use super::backend::TensorRt;
+use super::replay::Replays;
+use super::safe::{self, Context};
+use crate::cache::pool::Pool;
+use crate::convert::Model;
+use crate::engine::cuda::Stream;
+use crate::engine::{Backend, Bindings, Engine, EngineError, Run, Usage};
+use crate::settings::Settings;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub struct TrtEngine {
+    backend: &'static TensorRt,
+    // Contexts and graphs go before their engine.
+    pools: RwLock<Vec<(usize, Stream, Arc<Pool<Context>>)>>,
+    replays: Option<Replays>,
+    engine: Option<Arc<safe::Engine>>,
+    shape_inputs: Vec<bool>,
+    max_contexts: usize,
+    from_disk: bool,
+}
+
+impl TrtEngine {
+    /// In the backend's context.
+    pub(super) fn load(backend: &'static TensorRt, node: &str, plan: &[u8], from_disk: bool) -> Result<TrtEngine, EngineError> {
+        let engine =
+            safe::Engine::deserialize(&backend.library, &backend.runtime, node, plan).map_err(|e| EngineError::Load(e.to_string()))?;
+        let shape_inputs: Vec<bool> = engine
+            .inputs()
+            .iter()
+            .map(|input| input.as_ref().is_some_and(|tensor| tensor.on_host))
+            .collect();
+        let settings = Settings::current();
+        Ok(TrtEngine {
+            backend,
+            pools: RwLock::default(),
+            replays: settings.cuda_graphs.then(|| Replays::new(backend, &engine)).flatten(),
+            engine: Some(Arc::new(engine)),
+            shape_inputs: if shape_inputs.contains(&true) { shape_inputs } else { Vec::new() },
+            max_contexts: settings.max_contexts,
+            from_disk,
+        })
+    }
+
+    fn engine(&self) -> &Arc<safe::Engine> {
+        self.engine
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("it is taken by the destructor only"))
+    }
+
+    /// Whether the engine's types are those of the segment: TensorRT 8.6 has no int64, and reads it as int32.
+    pub(super) fn check_types(&self, model: &Model) -> Result<(), String> {
+        let engine = self.engine();
+        let outputs = engine.outputs().iter().map(Some).zip(&model.outputs);
+        let inputs = engine.inputs().iter().map(Option::as_ref).zip(&model.inputs);
+        for (tensor, binding) in inputs.chain(outputs) {
+            if let Some(tensor) = tensor.filter(|tensor| tensor.dtype != binding.dtype) {
+                return Err(format!(
+                    "{} is {} in the segment, and {} makes it {}",
+                    binding.name,
+                    binding.dtype,
+                    engine.library().version(),
+                    tensor.dtype
+                ));
+            }
+        }
+        match (
+            engine.inputs().len() <= model.inputs.len(),
+            engine.outputs().len() == model.outputs.len(),
+        ) {
+            (true, true) => Ok(()),
+            _ => Err(format!(
+                "the engine has {} inputs and {} outputs, the segment {} and {}",
+                engine.inputs().len(),
+                engine.outputs().len(),
+                model.inputs.len(),
+                model.outputs.len()
+            )),
+        }
+    }
+
+    /// Holds a call's tensors against the plan's: a plan from a file may be another node's.
+    fn check(&self, io: &dyn Bindings) -> Result<(), EngineError> {
+        let engine = self.engine();
+        let (inputs, known) = (io.inputs(), engine.inputs());
+        if known.len() > inputs.len() {
+            let why = format!("the plan takes {} inputs, the node has {}", known.len(), inputs.len());
+            return Err(EngineError::Run(why));
+        }
+        for (i, (known, input)) in known.iter().zip(inputs).enumerate() {
+            if let Some(known) = known.as_ref().filter(|known| known.dtype != input.dtype) {
+                return Err(EngineError::Run(format!(
+                    "input {i} is {}, the plan takes {}",
+                    input.dtype, known.dtype
+                )));
+            }
+        }
+        for (i, known) in engine.outputs().iter().enumerate() {
+            match io.output_dtype(i) {
+                Some(dtype) if dtype == known.dtype => {}
+                other => {
+                    return Err(EngineError::Run(format!(
+                        "the plan gives output {i} as {}, the node has {}",
+                        known.dtype,
+                        other.map_or("no such output".to_string(), |dtype| dtype.to_string())
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pool(&self, profile: usize, stream: Stream) -> Arc<Pool<Context>> {
+        let find = |pools: &[(usize, Stream, Arc<Pool<Context>>)]| {
+            pools
+                .iter()
+                .find(|(p, s, _)| (*p, *s) == (profile, stream))
+                .map(|(_, _, pool)| pool.clone())
+        };
+        if let Some(pool) = find(&self.pools.read()) {
+            return pool;
+        }
+        let mut pools = self.pools.write();
+        find(&pools).unwrap_or_else(|| {
+            let pool = Arc::new(Pool::new(self.max_contexts));
+            pools.push((profile, stream, pool.clone()));
+            pool
+        })
+    }
+}
+
+impl Engine for TrtEngine {
+    fn payload(&self) -> Result<Bytes, EngineError> {
+        let _current = self.backend.context.enter()?;
+        self.engine().serialize().map_err(|e| EngineError::Run(e.to_string()))
+    }
+
+    fn backend(&self) -> &'static dyn Backend {
+        self.backend
+    }
+
+    fn shape_inputs(&self) -> &[bool] {
+        &self.shape_inputs
+    }
+
+    fn usage(&self) -> Usage {
+        let pools = self.pools.read();
+        Usage {
+            contexts: pools.iter().map(|(_, _, pool)| pool.count() as u64).sum(),
+            context_waits: pools.iter().map(|(_, _, pool)| pool.waits()).sum(),
+            from_disk: self.from_disk,
+            graphs: self.replays.as_ref().map_or(0, Replays::count),
+        }
+    }
+
+    fn inspect(&self) -> Result<Option<String>, EngineError> {
+        let _current = self.backend.context.enter()?;
+        self.engine().inspect().map_err(|e| EngineError::Run(e.to_string()))
+    }
+
+    fn run(&self, profile: usize, io: &mut dyn Bindings) -> Result<Run, EngineError> {
+        let stream = io
+            .stream()
+            .ok_or_else(|| EngineError::Run("an engine of TensorRT's was called without a GPU".to_string()))?;
+        let _current = self.backend.context.enter()?;
+        self.check(io)?;
+        if let Some(replays) = &self.replays
+            && let Some(run) = replays.run(self.engine(), profile, stream, io)?
+        {
+            return Ok(run);
+        }
+        let engine = self.engine();
+        let failed = |e: super::Error| EngineError::Run(e.to_string());
+        let pool = self.pool(profile, stream);
+        let mut context = pool
+            .take(|context| context.is_set_to(io.inputs()), || engine.context(profile, stream))
+            .map_err(failed)?;
+        context.set_inputs(engine, io).map_err(failed)?;
+        let bound = io.bind(context.outputs(), engine.scratch())?;
+        let begun = Instant::now();
+        context
+            .enqueue(engine, &bound, self.backend.nowhere.address(), stream)
+            .map_err(failed)?;
+        Ok(Run {
+            inside: begun.elapsed(),
+            graph: false,
+        })
+    }
+}
+
+impl Drop for TrtEngine {
+    fn drop(&mut self) {
+        // Runs may be under way that read the weights, and the memory may go to somebody on another stream. The context has to be
+        // current while TensorRT frees what is on the device.
+        let waited = self.backend.context.synchronize();
+        let current = self.backend.context.enter();
+        if let (Err(e), _) | (_, Err(e)) = (&waited, &current) {
+            tracing::warn!("the end of an engine: {e}");
+        }
+        self.replays = None;
+        self.pools.write().clear();
+        self.engine = None;
+    }
+}

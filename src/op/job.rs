@@ -1,0 +1,136 @@
+//! One engine to be built: all that the build needs, so that it can outlive the call that asked for it.
+
+use super::attrs::Attrs;
+use super::engines::EngineSet;
+use super::resource::Resource;
+use super::segment::Segment;
+use super::values;
+use crate::cache::{Built, Key};
+use crate::convert;
+use crate::engine::{Backend, BuildRequest, Engine, Precision};
+use crate::files;
+use crate::optimizer::INPUT_PREFIX;
+use crate::profile::{Bounds, Profile};
+use crate::settings::Settings;
+use crate::tf::tensor_float_32_enabled;
+use bytes::Bytes;
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub struct Job {
+    pub attrs: Arc<Attrs>,
+    pub resource: Arc<Resource>,
+    pub backend: &'static dyn Backend,
+    pub set: Arc<EngineSet>,
+    pub key: Key,
+    /// The input shapes of the call that asks, and the values of those that may be shapes themselves.
+    pub shapes: Vec<Vec<i64>>,
+    pub values: Vec<Option<Vec<i64>>>,
+    pub segment: Segment,
+}
+
+impl Job {
+    pub fn run(self) -> Result<Built<dyn Engine>, String> {
+        if Settings::current().abort_cuda_engine_build {
+            return Err("every engine build fails while TF_TRT_ABORT_CUDA_ENGINE_BUILD is true".to_string());
+        }
+        self.say_precision();
+        let model = self.segment.convert(&self.attrs, &self.shapes)?;
+        let shape_inputs = match self.backend.wants_shape_values() {
+            true => convert::shape_inputs(&model.onnx)?,
+            false => Vec::new(),
+        };
+        let mut profiles = profiles(&self.attrs, &self.set, &self.key, &self.shapes, &self.values, &shape_inputs);
+        tracing::info!(
+            "{}: building an engine with {} ({} profile(s), input shapes {:?})",
+            self.attrs.node,
+            self.backend.name(),
+            profiles.len(),
+            self.shapes
+        );
+        let request = BuildRequest {
+            node: &self.attrs.node,
+            model: &model,
+            profiles: &profiles,
+            precision: self.attrs.precision,
+            workspace_bytes: self.attrs.workspace_bytes,
+            tf32: tensor_float_32_enabled(),
+        };
+        let engine = self.backend.build(&request).map_err(|e| e.to_string())?;
+        if engine.usage().from_disk {
+            self.resource.disk_engine_hits.fetch_add(1, Relaxed);
+        }
+        // Values that the engine does not ask for are no reason to refuse a call.
+        values::keep_only(&mut profiles, engine.shape_inputs());
+        if let Some(folder) = Settings::current().export_trt_engines_path {
+            export(&folder, &self.attrs.engine, &*engine, &profiles);
+        }
+        Ok(Built { engine, profiles })
+    }
+
+    fn say_precision(&self) {
+        let asked = match self.attrs.precision {
+            Precision::Fp32 => return,
+            Precision::Fp16 => "FP16",
+            Precision::Int8 => "INT8",
+        };
+        let Some(instead) = self.backend.instead_of(self.attrs.precision) else {
+            return;
+        };
+        let text = format!("precision_mode {asked}: {} {instead}", self.backend.name());
+        if self.resource.fallbacks.first(&text) {
+            tracing::warn!("{}: {text}", self.attrs.node);
+        }
+    }
+}
+
+fn profiles(
+    attrs: &Attrs,
+    set: &EngineSet,
+    key: &Key,
+    shapes: &[Vec<i64>],
+    call: &[Option<Vec<i64>>],
+    shape_inputs: &[bool],
+) -> Vec<Profile> {
+    if let Some(strategy) = attrs.strategy {
+        return set.profiles(strategy, &attrs.input_shapes, shapes, call, shape_inputs);
+    }
+    // Implicit batch: what an engine for this key serves, any batch up to its own.
+    let bounds: Vec<Bounds> = key
+        .iter()
+        .map(|shape| Bounds {
+            min: super::engine_op::with_first(shape, 1),
+            opt: shape.clone(),
+            max: shape.clone(),
+        })
+        .collect();
+    vec![Profile {
+        values: values::of_call(call, shape_inputs, bounds.len()),
+        shapes: bounds,
+    }]
+}
+
+/// TF_TRT_EXPORT_TRT_ENGINES_PATH (guide, section 6.5): `<name>`, the plan as its backend made it (for ONNX Runtime the
+/// ONNX model), and `dims-<name>`, its profiles in JSON. A failure is said and changes nothing else.
+fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
+    let named = |bounds: &[Bounds]| {
+        bounds
+            .iter()
+            .enumerate()
+            .map(|(i, b)| (format!("{INPUT_PREFIX}{i}"), json!(b)))
+            .collect::<serde_json::Map<_, _>>()
+    };
+    let dims = json!({"profiles": profiles.iter().map(|p| named(&p.shapes)).collect::<Vec<_>>()}).to_string();
+    let payload = match engine.payload() {
+        Ok(payload) => payload,
+        Err(e) => return tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}"),
+    };
+    for (file, bytes) in [(name.to_string(), payload), (format!("dims-{name}"), Bytes::from(dims))] {
+        if let Err(e) = files::replace(&folder.join(file), |out| out.write_all(&bytes)) {
+            tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");
+        }
+    }
+}
