@@ -10,5 +10,5 @@ pub mod safe;
 pub mod sys;
 
 pub use result::Error;
-pub use safe::build_plan;
+pub use safe::{BuildOptions, BuiltPlan, PlanRequest, Verbosity, build_plan};
 pub use sys::{Library, Version};

@@ -1,10 +1,13 @@
 //! The objects of TensorRT as the crate uses them: owned, in the order of their lives, each call checked.
 
 mod build;
+mod options;
 mod plan;
 mod profiles;
+mod timing;
 
-pub use build::build_plan;
+pub use build::{BuiltPlan, PlanRequest, build_plan};
+pub use options::{BuildOptions, Verbosity};
 pub use plan::Plan;
 
 use super::result::{Error, log};

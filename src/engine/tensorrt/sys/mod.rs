@@ -6,6 +6,7 @@
 //! lifetimes, and a method that the loaded version lacks is an error instead of a call into nowhere.
 
 mod calls;
+mod config;
 mod dims;
 mod library;
 mod logger;
@@ -13,7 +14,7 @@ mod slots;
 mod table;
 mod version;
 
-pub use calls::{Builder, Config, HostMemory, Network, Owned, Parser, ParserError, Profile, Selector};
+pub use calls::{Builder, Config, HostMemory, Network, Owned, Parser, ParserError, Profile, Selector, TimingCache};
 pub use dims::{Dims, MAX_DIMS};
 pub use library::{Library, LibraryError, PATH_VARIABLE};
 pub use logger::{Severity, Sink};
