@@ -1,6 +1,7 @@
 //! Asks a real TensorRT whether it takes ONNX models: parses and builds each, and prints one line of JSON a model.
 //!
-//!     trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--verbose] model.onnx...
+//!     trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--level 0..5] [--fp16] [--no-tf32]
+//!         [--sparse] [--detail none|names|all] [--timing-cache FILE] [--verbose] model.onnx...
 //!
 //! With TensorRT-RTX this needs no GPU. A line is `{"model": ..., "ok": true, "plan_bytes": n}` or `{"model": ..., "ok": false,
 //! "error": ...}`; it is flushed at once, so that the answers given stand even if TensorRT takes the process down later.
@@ -8,6 +9,7 @@
 //! Profiles, for models with open sizes: those of `--profile`, else of the file `model.onnx.json` beside the model, in the form
 //! `{"profiles": [{"input": {"min": [..], "opt": [..], "max": [..], "values": {"min": [..], ...}}}]}` (`values` for inputs whose
 //! values are shapes; inputs left out take their own static shape), else one from 1 to the size of `--dims` (2).
+//! `--timing-cache` is read where the file exists, and written after each build whose TensorRT keeps one.
 //! With `--verbose`, TensorRT's log goes to stderr. Exit code: 0 all built, 1 some not, 2 nothing could be tried.
 
 use prost::Message;
@@ -17,20 +19,22 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tftrt::engine::tensorrt::{Library, build_plan, safe};
+use tftrt::engine::tensorrt::{BuildOptions, BuiltPlan, Library, PlanRequest, Verbosity, build_plan, safe};
 use tftrt::profile::{Bounds, Profile};
 use tftrt::proto::onnx::tensor_shape_proto::dimension::Value as Size;
 use tftrt::proto::onnx::type_proto::Value as Type;
 use tftrt::proto::onnx::{ModelProto, ValueInfoProto};
 use tracing::{Event, Metadata, Subscriber, field, span};
 
-const USAGE: &str = "usage: trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--verbose] model.onnx...";
+const USAGE: &str = "usage: trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--level 0..5] [--fp16] \
+                     [--no-tf32] [--sparse] [--detail none|names|all] [--timing-cache FILE] [--verbose] model.onnx...";
 
 struct Arguments {
     library: Option<PathBuf>,
     dims: i64,
     profile: Option<String>,
-    workspace: u64,
+    options: BuildOptions,
+    timing_cache: Option<PathBuf>,
     verbose: bool,
     models: Vec<PathBuf>,
 }
@@ -65,6 +69,8 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    timing_cache_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -82,9 +88,8 @@ fn main() -> ExitCode {
 /// Whether every model was built.
 fn run() -> Result<bool, String> {
     let arguments = parse_arguments(std::env::args().skip(1))?;
-    if arguments.verbose {
-        tracing::subscriber::set_global_default(Stderr).map_err(|error| error.to_string())?;
-    }
+    // For this thread: the process's own is what the library has set for TensorFlow's log, as it was loaded.
+    let _log = arguments.verbose.then(|| tracing::subscriber::set_default(Stderr));
     let library = match &arguments.library {
         Some(path) => safe::open(path),
         None => safe::find(),
@@ -98,7 +103,8 @@ fn run() -> Result<bool, String> {
         let answer = Answer {
             model,
             ok: result.is_ok(),
-            plan_bytes: result.as_ref().ok().copied(),
+            plan_bytes: result.as_ref().ok().map(|built| built.plan.len()),
+            timing_cache_bytes: result.as_ref().ok().and_then(|built| Some(built.timing_cache.as_ref()?.len())),
             error: result.err(),
         };
         let line = serde_json::to_string(&answer).map_err(|error| error.to_string())?;
@@ -115,7 +121,8 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         library: None,
         dims: 2,
         profile: None,
-        workspace: 0,
+        options: BuildOptions::default(),
+        timing_cache: None,
         verbose: false,
         models: Vec::new(),
     };
@@ -131,7 +138,24 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--lib" => arguments.library = Some(PathBuf::from(value()?)),
             "--dims" => arguments.dims = number(value()?)?,
             "--profile" => arguments.profile = Some(value()?),
-            "--workspace" => arguments.workspace = number(value()?)?.unsigned_abs(),
+            "--workspace" => arguments.options.workspace = number(value()?)?.unsigned_abs(),
+            "--level" => {
+                let level: String = value()?;
+                let level = level.parse().map_err(|_| format!("{level} is not a level\n{USAGE}"))?;
+                arguments.options.optimization_level = Some(level);
+            }
+            "--fp16" => arguments.options.fp16_flag = true,
+            "--no-tf32" => arguments.options.tf32 = false,
+            "--sparse" => arguments.options.sparse_weights = true,
+            "--detail" => {
+                arguments.options.verbosity = match value()?.as_str() {
+                    "none" => Verbosity::None,
+                    "names" => Verbosity::LayerNames,
+                    "all" => Verbosity::Detailed,
+                    other => return Err(format!("there is no --detail {other}\n{USAGE}")),
+                };
+            }
+            "--timing-cache" => arguments.timing_cache = Some(PathBuf::from(value()?)),
             "--verbose" => arguments.verbose = true,
             "--help" | "-h" => return Err(USAGE.to_string()),
             option if option.starts_with("--") => return Err(format!("unknown option {option}\n{USAGE}")),
@@ -144,8 +168,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
     Ok(arguments)
 }
 
-/// The size of the plan.
-fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path) -> Result<usize, String> {
+fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path) -> Result<BuiltPlan, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     // What does not decode goes to TensorRT all the same: its words are asked for.
     let model = ModelProto::decode(bytes.as_slice()).unwrap_or_default();
@@ -155,9 +178,24 @@ fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path) -> Result<u
     let node = path
         .file_stem()
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    build_plan(library, &node, &bytes, &names, &profiles, arguments.workspace)
-        .map(|plan| plan.len())
-        .map_err(|error| error.to_string())
+    let cache = match &arguments.timing_cache {
+        Some(file) if file.exists() => std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
+        _ => Vec::new(),
+    };
+    let request = PlanRequest {
+        node: &node,
+        model: &bytes,
+        inputs: &names,
+        profiles: &profiles,
+        options: arguments.options,
+        timing_cache: arguments.timing_cache.as_ref().map(|_| cache.as_slice()),
+        allocator: None,
+    };
+    let built = build_plan(library, &request).map_err(|error| error.to_string())?;
+    if let (Some(file), Some(cache)) = (&arguments.timing_cache, &built.timing_cache) {
+        tftrt::files::replace(file, |out| out.write_all(cache)).map_err(|error| error.to_string())?;
+    }
+    Ok(built)
 }
 
 /// Names and shapes (-1: open) of the inputs that are not weights.

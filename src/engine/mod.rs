@@ -2,6 +2,7 @@
 
 pub mod asset;
 pub mod cuda;
+pub mod inspect;
 pub mod onnxruntime;
 pub mod plan;
 pub mod tensorrt;

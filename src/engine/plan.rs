@@ -206,6 +206,20 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// As [`Plan::check`], without a segment to hold it against.
+    pub fn check_backend(&self, backend: &dyn super::Backend) -> Result<(), PlanError> {
+        let version = backend.version().map_err(|e| PlanError::Mismatch(e.to_string()))?;
+        self.check(
+            backend.name(),
+            &version,
+            backend.compute_capability(),
+            &self.segment_hash,
+            &self.settings_hash,
+        )
+    }
+}
+
 fn check_magic(bytes: &[u8]) -> Result<(), PlanError> {
     let start = &bytes[..bytes.len().min(MAGIC.len())];
     if start.len() < MAGIC.len() {

@@ -13,6 +13,7 @@ use crate::optimizer::INPUT_PREFIX;
 use crate::profile::{Bounds, Profile};
 use crate::settings::Settings;
 use crate::tf::tensor_float_32_enabled;
+use crate::trace;
 use bytes::Bytes;
 use serde_json::json;
 use std::io::Write;
@@ -37,6 +38,7 @@ impl Job {
         if Settings::current().abort_cuda_engine_build {
             return Err("every engine build fails while TF_TRT_ABORT_CUDA_ENGINE_BUILD is true".to_string());
         }
+        let _range = trace::range(c"tftrt build");
         self.say_precision();
         let model = self.segment.convert(&self.attrs, &self.shapes)?;
         let shape_inputs = match self.backend.wants_shape_values() {

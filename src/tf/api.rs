@@ -6,6 +6,7 @@ use crate::{convert, engine};
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, c_char};
 use std::panic::catch_unwind;
+use std::path::Path;
 use std::sync::LazyLock;
 
 /// Null where the library registered itself, else the reason why not. The text lives as long as the process.
@@ -23,7 +24,7 @@ pub extern "C" fn tftrt_built_for_tensorflow() -> *const c_char {
     TEXT.as_ptr()
 }
 
-/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats"}`. A failure is `{"error": text}`.
+/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats"}` or `{"command": "inspect", "file": path}`. A failure is `{"error": text}`.
 /// The answer is freed with `tftrt_free`.
 ///
 /// # Safety
@@ -66,7 +67,11 @@ fn answer(text: &str) -> Value {
         }),
         Some("ops") => json!({"ops": convert::supported_ops().collect::<Vec<_>>()}),
         Some("stats") => Resource::stats(),
-        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats")}),
+        Some("inspect") => match request["file"].as_str() {
+            Some(file) => engine::inspect::inspect(Path::new(file)).unwrap_or_else(|e| json!({"error": e})),
+            None => json!({"error": "inspect wants a file"}),
+        },
+        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats, inspect")}),
     }
 }
 

@@ -2,6 +2,7 @@
 //! is the one that the library was built for are ops, kernels and the optimizer registered.
 
 use super::{ffi, log};
+use crate::trace;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
 
@@ -63,6 +64,10 @@ fn register() -> Result<(), String> {
         ));
     }
     log::install();
+    trace::install(trace::Hooks {
+        begin: |name| ffi::trace_begin(name),
+        end: |id| ffi::trace_end(id),
+    });
     // Read once here, so that a wrong value or a misspelt name is said when the library is loaded.
     crate::settings::settings();
     for text in OP_DEFS {

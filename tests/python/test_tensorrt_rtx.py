@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import subprocess
 import zipfile
@@ -75,6 +76,57 @@ def test_two_profiles_of_an_open_batch(tmp_path):
 
 def test_workspace_limit(tmp_path):
     built(one(layer(tmp_path, "limited", "n"), arguments=["--workspace", str(64 << 20)]))
+
+
+@pytest.mark.parametrize("options", [["--level", "0"], ["--level", "5"], ["--no-tf32"], ["--sparse"], ["--detail", "none"]])
+def test_builder_options_are_taken(tmp_path, options):
+    """The build reads every flag back from TensorRT, and fails where it is not as it was set."""
+    built(one(layer(tmp_path, "told", "n"), arguments=options))
+
+
+def test_options_that_this_version_cannot_follow(tmp_path):
+    text = error(one(layer(tmp_path, "half", "n"), arguments=["--fp16"]))
+    assert text.startswith("node half: TensorRT-RTX 1.7.1 has no builder flag kFP16")
+    text = error(one(layer(tmp_path, "low", "n"), arguments=["--level", "-1"]))
+    assert text == "node low: the builder's optimization level is 0 to 5, not -1"
+
+
+def logged(model, *options):
+    """The answer of a build, and all that was logged."""
+    command = [tensorrt_rtx.program(), "--lib", tensorrt_rtx.locate(), "--verbose", *options, model]
+    run = subprocess.run(command, capture_output=True, text=True)
+    return json.loads(run.stdout), run.stderr
+
+
+def test_the_detail_that_is_kept_of_layers(tmp_path):
+    model = layer(tmp_path, "detailed", "n")
+    for detail, whole in (("names", False), ("all", True)):
+        answer, log = logged(model, "--detail", detail)
+        built(answer)
+        assert ("LayerType: gemm" in log) == whole, log
+
+
+def test_the_timing_cache_of_a_build_comes_back(tmp_path):
+    """That the next build reads it takes a GPU: without one, TensorRT cannot tell that a cache is of its own device."""
+    model, cache = layer(tmp_path, "timed", "n"), tmp_path / "cache"
+    answer, log = logged(model, "--timing-cache", cache)
+    built(answer)
+    assert answer["timing_cache_bytes"] == cache.stat().st_size > 0
+    # TensorRT says so where it was handed a cache, and not otherwise.
+    assert "Global timing cache in use" in log
+    answer, log = logged(model)
+    built(answer)
+    assert "timing_cache_bytes" not in answer and "Global timing cache in use" not in log
+
+
+def test_a_damaged_timing_cache_is_a_warning(tmp_path):
+    model, cache = layer(tmp_path, "timed", "n"), tmp_path / "cache"
+    for content in (b"no timing cache", b"\0" * 4096):
+        cache.write_bytes(content)
+        answer, log = logged(model, "--timing-cache", cache)
+        built(answer)
+        assert any(line.startswith("WARN") and "timing cache" in line for line in log.splitlines()), log
+        assert cache.read_bytes() != content, "a whole cache was written in its place"
 
 
 def test_default_profile_of_an_open_batch(tmp_path):

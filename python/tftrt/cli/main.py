@@ -125,6 +125,18 @@ def parser() -> argparse.ArgumentParser:
     summary.add_argument("directory", metavar="DIR", help="folder of the converted SavedModel")
     summary.set_defaults(command_module="summary")
 
+    inspect = commands.add_parser(
+        "inspect",
+        parents=[shared],
+        help="show the stored engines of a converted model: who built them, profiles, layers",
+        description="Show what the engine files of the SavedModel in DIR hold. The layers of TensorRT's engines are told by TensorRT's "
+        "own inspector, on the GPU that they were built for; how much, was decided when they were built (TFTRT_PROFILING_VERBOSITY).",
+    )
+    inspect.add_argument("directory", metavar="DIR", help="folder of the converted SavedModel")
+    inspect.add_argument("--node", metavar="NAME", help="only the engines of this node (TRTEngineOp_000_000)")
+    inspect.add_argument("--json", action="store_true", help="everything that is known, as JSON")
+    inspect.set_defaults(command_module="inspect")
+
     run = commands.add_parser(
         "run",
         parents=[shared],

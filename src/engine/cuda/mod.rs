@@ -3,9 +3,10 @@
 //! The driver is opened at run time (`cudarc`, dynamic loading): a machine without one loads the library all the same.
 //! All `unsafe` is in [`sys`].
 
+pub mod nvtx;
 mod sys;
 
-pub use sys::{Block, Context, Current, Graph, OwnStream, Stream, available, copy_from_host, copy_on_device, driver_version};
+pub use sys::{Block, Context, Current, Graph, OwnStream, Stream, available, copy_from_host, copy_on_device, copy_to_host, driver_version};
 
 /// Why a CUDA call failed, in CUDA's own words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

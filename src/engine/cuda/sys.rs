@@ -271,6 +271,18 @@ pub fn copy_from_host(to: u64, from: &[u8], stream: Stream) -> Result<(), CudaEr
     stream.synchronize()
 }
 
+/// Copies to the host, behind what `stream` holds already, and waits for it.
+pub fn copy_to_host(to: &mut [u8], from: u64, stream: Stream) -> Result<(), CudaError> {
+    if to.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: writes the slice while it is borrowed: the wait below ends the copy.
+    checked("copy to the host", unsafe {
+        sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, to.len(), stream.raw())
+    })?;
+    stream.synchronize()
+}
+
 /// Device memory straight from CUDA, for where there is no TensorFlow.
 pub struct Block(u64);
 
@@ -293,4 +305,22 @@ impl Drop for Block {
         // SAFETY: ours, dropped once; CUDA waits for the device first.
         let _ = unsafe { sys::cuMemFree_v2(self.0) };
     }
+}
+
+/// Whether libnvToolsExt can be opened.
+pub(super) fn nvtx_is_present() -> bool {
+    // SAFETY: opens the library, whose constructors do nothing that a second opener could feel.
+    unsafe { cudarc::nvtx::sys::is_culib_present() }
+}
+
+/// `nvtxRangePushA`; only where [`nvtx_is_present`].
+pub(super) fn nvtx_push(name: &'static CStr) {
+    // SAFETY: a C string, copied or kept: it lives as long as the process.
+    unsafe { cudarc::nvtx::sys::nvtxRangePushA(name.as_ptr()) };
+}
+
+/// `nvtxRangePop`; only where [`nvtx_is_present`].
+pub(super) fn nvtx_pop() {
+    // SAFETY: takes nothing; without a range it does nothing.
+    unsafe { cudarc::nvtx::sys::nvtxRangePop() };
 }

@@ -22,6 +22,8 @@ pub struct TensorRt {
     pub(super) runtime: Arc<RuntimeObject>,
     pub(super) allocator: Option<&'static Allocator>,
     pub(super) memory: Option<&'static dyn DeviceMemory>,
+    /// What builders have measured on this GPU; empty before the first build.
+    pub(super) timings: Mutex<Bytes>,
     /// A block that tensors without elements are said to be at.
     pub(super) nowhere: Block,
 }
@@ -101,6 +103,7 @@ impl TensorRt {
         let backend = TensorRt {
             driver: cuda::driver_version()?,
             nowhere: Block::new(memory, 256)?,
+            timings: Mutex::default(),
             library,
             context,
             properties,
@@ -143,8 +146,7 @@ impl Backend for TensorRt {
 
     fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let _current = self.context.enter()?;
-        let plan = build::plan(self, request)?;
-        let engine = TrtEngine::load(self, request.node, &plan, false)?;
+        let engine = build::engine(self, request)?;
         engine.check_types(request.model).map_err(EngineError::Build)?;
         Ok(Arc::new(engine))
     }

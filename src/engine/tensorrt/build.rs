@@ -1,19 +1,130 @@
 //! What a build asks of TensorRT, and what it finds on disk instead.
 
 use super::backend::TensorRt;
-use super::safe;
-use crate::engine::{BuildRequest, EngineError};
+use super::engine::TrtEngine;
+use super::precision::{self, Typing};
+use super::safe::{self, BuildOptions, PlanRequest, Verbosity};
+use crate::cache::disk::{CacheDir, EngineKey, EngineStore, FORMAT, TFTRT_VERSION, TimingKey, TimingStore};
+use crate::engine::{Backend, BuildRequest, EngineError};
+use crate::settings::{ProfilingVerbosity, Settings};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
-/// The plan for a request, in the backend's context.
-pub(super) fn plan(backend: &TensorRt, request: &BuildRequest<'_>) -> Result<Bytes, EngineError> {
+/// The engine for a request, in the backend's context: from the cache on disk, else built, and then kept there.
+pub(super) fn engine(backend: &'static TensorRt, request: &BuildRequest<'_>) -> Result<TrtEngine, EngineError> {
+    let settings = Settings::current();
+    let typing = precision::typing(&backend.library, request.precision, &settings);
+    let model = precision::write_into(request, typing)?;
+    let options = options(request, typing, &settings);
+    let store = CacheDir::current().map(EngineStore::new);
+    let key = store.as_ref().map(|_| key(backend, request, &model, typing, &options));
+    if let (Some(store), Some(key)) = (&store, &key)
+        && let Some(plan) = store.get(key)
+    {
+        match TrtEngine::load(backend, request.node, &plan, true) {
+            Ok(engine) => return Ok(engine),
+            // Checked bytes of the same versions: what TensorRT has against them is not known beforehand.
+            Err(e) => tracing::warn!(
+                "{}: the cached engine {} cannot be used and is built anew: {e}",
+                request.node,
+                store.path(key).display()
+            ),
+        }
+    }
+    let plan = build(backend, request, &model, options)?;
+    if let (Some(store), Some(key)) = (store, key) {
+        store.put(&key, &plan);
+    }
+    TrtEngine::load(backend, request.node, &plan, false)
+}
+
+fn options(request: &BuildRequest<'_>, typing: Typing, settings: &Settings) -> BuildOptions {
+    BuildOptions {
+        workspace: request.workspace_bytes,
+        optimization_level: settings.builder_optimization_level,
+        verbosity: match settings.profiling_verbosity {
+            ProfilingVerbosity::None => Verbosity::None,
+            ProfilingVerbosity::LayerNamesOnly => Verbosity::LayerNames,
+            ProfilingVerbosity::Detailed => Verbosity::Detailed,
+        },
+        tf32: request.tf32,
+        sparse_weights: settings.sparse_mode,
+        fp16_flag: typing.flag,
+    }
+}
+
+/// Everything that changes an engine.
+fn key(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], typing: Typing, options: &BuildOptions) -> EngineKey {
+    EngineKey {
+        onnx_sha256: Sha256::digest(model).into(),
+        profiles: request.profiles.to_vec(),
+        precision: format!("{:?} {typing:?}", request.precision),
+        settings: vec![format!("{options:?}")],
+        backend: backend.name().to_string(),
+        backend_version: backend.library.version().to_string(),
+        compute_capability: backend.properties.compute_capability,
+        gpu_name: backend.properties.name.clone(),
+        driver_version: backend.driver.to_string(),
+        tftrt_version: TFTRT_VERSION.to_string(),
+        format: FORMAT,
+    }
+}
+
+fn build(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], options: BuildOptions) -> Result<Bytes, EngineError> {
     let inputs: Vec<&str> = request.model.inputs.iter().map(|binding| binding.name.as_str()).collect();
-    Ok(safe::build_plan(
+    let timings = TimingKey {
+        gpu_name: backend.properties.name.clone(),
+        compute_capability: backend.properties.compute_capability,
+        tensorrt_version: backend.library.version().to_string(),
+        driver_version: backend.driver.to_string(),
+    };
+    let on_disk = CacheDir::current().map(TimingStore::new);
+    let known = {
+        let mut known = backend.timings.lock();
+        if known.is_empty()
+            && let Some(read) = on_disk.as_ref().and_then(|store| store.read(&timings))
+        {
+            *known = read;
+        }
+        known.clone()
+    };
+    let built = safe::build_plan(
         &backend.library,
-        request.node,
-        &request.model.onnx,
-        &inputs,
-        request.profiles,
-        request.workspace_bytes,
-    )?)
+        &PlanRequest {
+            node: request.node,
+            model,
+            inputs: &inputs,
+            profiles: request.profiles,
+            options,
+            timing_cache: Some(&known),
+            allocator: backend.allocator,
+        },
+    )?;
+    if let Some(cache) = built.timing_cache.filter(|cache| *cache != known) {
+        keep(backend, request.node, cache, &known, on_disk, &timings);
+    }
+    Ok(built.plan)
+}
+
+/// Keeps what a build has measured for the next ones, of this process and of others. It costs the engine nothing where that fails.
+fn keep(backend: &TensorRt, node: &str, cache: Bytes, before: &Bytes, on_disk: Option<TimingStore>, timings: &TimingKey) {
+    let merged = |other: &Bytes| match safe::combine_timings(&backend.library, node, &cache, other) {
+        Ok(merged) => merged,
+        Err(e) => {
+            tracing::warn!("{node}: timing caches cannot be merged, the last one is kept: {e}");
+            cache.clone()
+        }
+    };
+    let mut known = backend.timings.lock();
+    *known = if *known == *before { cache.clone() } else { merged(&known) };
+    let ours = known.clone();
+    drop(known);
+    if let Some(store) = on_disk {
+        store.update(timings, |there| {
+            Some(match there {
+                Some(there) if there != *before => merged(&there).to_vec(),
+                _ => ours.to_vec(),
+            })
+        });
+    }
 }

@@ -8,6 +8,7 @@ use crate::convert::Model;
 use crate::engine::cuda::Stream;
 use crate::engine::{Backend, Bindings, Engine, EngineError, Run, Usage};
 use crate::settings::Settings;
+use crate::trace;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -180,7 +181,11 @@ impl Engine for TrtEngine {
             .take(|context| context.is_set_to(io.inputs()), || engine.context(profile, stream))
             .map_err(failed)?;
         context.set_inputs(engine, io).map_err(failed)?;
-        let bound = io.bind(context.outputs(), engine.scratch())?;
+        let bound = {
+            let _range = trace::range(c"tftrt bind");
+            io.bind(context.outputs(), engine.scratch())?
+        };
+        let _range = trace::range(c"tftrt enqueue");
         let begun = Instant::now();
         context
             .enqueue(engine, &bound, self.backend.nowhere.address(), stream)

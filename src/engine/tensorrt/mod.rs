@@ -8,6 +8,7 @@
 mod backend;
 mod build;
 mod engine;
+mod precision;
 mod replay;
 pub mod result;
 pub mod safe;
@@ -15,7 +16,7 @@ pub mod sys;
 
 pub use backend::{NAME, TensorRt, backend, backend_of_device};
 pub use result::Error;
-pub use safe::build_plan;
+pub use safe::{BuildOptions, BuiltPlan, PlanRequest, Verbosity, build_plan};
 pub use sys::{Library, Version};
 
 use std::sync::{Arc, OnceLock};

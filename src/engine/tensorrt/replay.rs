@@ -12,6 +12,7 @@ use super::safe::{self, Context};
 use crate::engine::cuda::{self, CudaError, Graph, OwnStream, Stream};
 use crate::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, Run, TensorView};
 use crate::graph::DType;
+use crate::trace;
 use parking_lot::Mutex;
 use std::time::Instant;
 
@@ -111,6 +112,7 @@ impl Replays {
         let What::Captured(captured) = &state.find(profile, stream, io.inputs()).what else {
             return Ok(None);
         };
+        let _range = trace::range(c"tftrt replay");
         let bound = io.bind(&captured.shapes, 0)?;
         for ((block, bytes), input) in captured.inputs.iter().zip(bound.inputs) {
             if let Memory::Device(address) = input.memory {

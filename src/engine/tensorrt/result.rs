@@ -42,6 +42,13 @@ pub enum Error {
         input: String,
         why: String,
     },
+    /// The loaded version does not have what is asked for.
+    #[error("node {node}: {version} has no {what}")]
+    Unsupported {
+        node: String,
+        version: Version,
+        what: &'static str,
+    },
     /// The inputs that the caller names are not those of the network.
     #[error("node {node}: {why}")]
     Inputs { node: String, why: String },
@@ -187,10 +194,24 @@ impl Scope {
         &self.journal.node
     }
 
-    /// What the log has said at error level since the scope began, for a message.
+    /// What the log has said at error level since the scope began, for the error that ends it.
     pub fn take_said(&mut self) -> Said {
         self.handed_over = true;
+        self.so_far()
+    }
+
+    /// What the log has said at error level, for a message of the caller's own; what is said later is kept as before.
+    pub fn so_far(&mut self) -> Said {
         Said(std::mem::take(&mut *self.journal.errors.lock()))
+    }
+
+    /// The error for an option that the loaded version does not have.
+    pub fn unsupported(&self, what: &'static str) -> Error {
+        Error::Unsupported {
+            node: self.journal.node.clone(),
+            version: self.version,
+            what,
+        }
     }
 
     /// The error for a call that came back with null or false; `what` completes "TensorRT could not ...".

@@ -3,13 +3,17 @@
 mod build;
 mod context;
 mod engine;
+mod options;
 mod plan;
 mod profiles;
+mod timing;
 
-pub use build::build_plan;
+pub use build::{BuiltPlan, PlanRequest, build_plan};
 pub use context::Context;
 pub use engine::{Engine, Tensor};
+pub use options::{BuildOptions, Verbosity};
 pub use plan::Plan;
+pub use timing::combine as combine_timings;
 
 use super::result::{Error, Scope, log};
 use super::sys::{Allocator, Library, LibraryError, RuntimeObject};

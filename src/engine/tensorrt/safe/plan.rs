@@ -1,9 +1,9 @@
-//! A built plan.
+//! What TensorRT gives as bytes.
 
 use crate::engine::tensorrt::sys::{HostMemory, Owned};
 use bytes::Bytes;
 
-/// A serialized engine in TensorRT's own memory.
+/// A serialized engine, or timing cache, in TensorRT's own memory.
 pub struct Plan {
     memory: Owned<'static, HostMemory>,
 }
@@ -13,7 +13,7 @@ impl Plan {
         Plan { memory }
     }
 
-    /// The plan's bytes without a copy; TensorRT's memory goes with the last of them.
+    /// The bytes without a copy; TensorRT's memory goes with the last of them.
     pub fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }

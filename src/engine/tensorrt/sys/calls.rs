@@ -46,6 +46,10 @@ classes! {
     Builder: Destructor;
     /// `IBuilderConfig`.
     Config: Destructor;
+    /// `ITimingCache` that `createTimingCache` made.
+    TimingCache: Destructor;
+    /// `ITimingCache` as its config answers it.
+    TimingCacheInUse: Parent;
     /// `IOptimizationProfile`; its builder owns it.
     Profile: Parent;
     /// `INetworkDefinition`.
@@ -120,7 +124,6 @@ macro_rules! vcall {
         entry(this $(, $argument)*)
     }};
 }
-
 pub(super) use vcall;
 
 impl<'p, C: Class> Owned<'p, C> {
@@ -218,50 +221,6 @@ impl Owned<'_, Builder> {
             );
             Owned::adopt(plan, &self.library)
         })
-    }
-}
-
-impl<'b> Owned<'b, Config> {
-    /// `setMemoryPoolLimit`; `pool` is a `MemoryPoolType`.
-    pub fn set_memory_pool_limit(&self, pool: i32, bytes: usize) -> Result<(), MissingMethod> {
-        let slot = self.index(self.library.slots.config.set_memory_pool_limit)?;
-        // SAFETY: `void setMemoryPoolLimit(MemoryPoolType, std::size_t)`.
-        unsafe { vcall!(self.implementation(), slot, fn(i32, usize), pool, bytes) };
-        Ok(())
-    }
-
-    /// `setFlag`; `flag` is a `BuilderFlag`.
-    pub fn set_flag(&self, flag: i32) -> Result<(), MissingMethod> {
-        let slot = self.index(self.library.slots.config.set_flag)?;
-        // SAFETY: `void setFlag(BuilderFlag)`.
-        unsafe { vcall!(self.implementation(), slot, fn(i32), flag) };
-        Ok(())
-    }
-
-    /// `setNbComputeCapabilities` and `setComputeCapability` for each: whom a plan of TensorRT-RTX is for. `false` where
-    /// TensorRT does not take one.
-    pub fn set_compute_capabilities(&self, capabilities: &[i32]) -> Result<bool, MissingMethod> {
-        let count = self.index(self.library.slots.config.set_compute_capability_count)?;
-        let each = self.index(self.library.slots.config.set_compute_capability)?;
-        let Ok(length) = i32::try_from(capabilities.len()) else {
-            return Ok(false);
-        };
-        // SAFETY: `bool setNbComputeCapabilities(int32_t)`.
-        let mut taken = unsafe { vcall!(self.implementation(), count, fn(i32) -> bool, length) };
-        for (index, &capability) in (0..length).zip(capabilities) {
-            // SAFETY: `bool setComputeCapability(ComputeCapability, int32_t)`.
-            taken &= unsafe { vcall!(self.implementation(), each, fn(i32, i32) -> bool, capability, index) };
-        }
-        Ok(taken)
-    }
-
-    /// `addOptimizationProfile`: the profile's index, or `None` where TensorRT finds it invalid.
-    pub fn add_profile(&self, profile: &Owned<'b, Profile>) -> Result<Option<usize>, MissingMethod> {
-        let slot = self.index(self.library.slots.config.add_profile)?;
-        // SAFETY: `int32_t addOptimizationProfile(IOptimizationProfile const*)`. The config keeps the pointer; the builder,
-        // which both borrow, keeps the profile.
-        let index = unsafe { vcall!(self.implementation(), slot, fn(*mut c_void) -> i32, profile.as_ptr()) };
-        Ok(usize::try_from(index).ok())
     }
 }
 

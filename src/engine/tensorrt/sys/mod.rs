@@ -7,6 +7,7 @@
 
 mod allocator;
 mod calls;
+mod config;
 mod dims;
 mod library;
 mod logger;
@@ -16,7 +17,7 @@ mod table;
 mod version;
 
 pub use allocator::Allocator;
-pub use calls::{Builder, Config, HostMemory, Network, Owned, Parser, ParserError, Profile, Selector};
+pub use calls::{Builder, Config, HostMemory, Network, Owned, Parser, ParserError, Profile, Selector, TimingCache};
 pub use dims::{Dims, MAX_DIMS};
 pub use library::{Library, LibraryError, PATH_VARIABLE};
 pub use logger::{Severity, Sink};

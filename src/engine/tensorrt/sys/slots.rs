@@ -80,8 +80,19 @@ slots! {
         set_memory_pool_limit = "setMemoryPoolLimit",
         add_profile = "addOptimizationProfile",
         set_flag = "setFlag",
+        clear_flag = "clearFlag",
+        get_flag = "getFlag",
+        set_optimization_level = "setBuilderOptimizationLevel",
+        set_profiling_verbosity = "setProfilingVerbosity",
+        create_timing_cache = "createTimingCache",
+        set_timing_cache = "setTimingCache",
+        timing_cache = "getTimingCache",
         set_compute_capability_count = "setNbComputeCapabilities",
         set_compute_capability = "setComputeCapability",
+    }
+    timing_cache: TimingCacheSlots, "VTimingCache" {
+        serialize = "serialize",
+        combine = "combine",
     }
     profile: ProfileSlots, "VOptimizationProfile" {
         set_dimensions = "setDimensions",

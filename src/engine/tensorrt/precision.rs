@@ -1,0 +1,50 @@
+//! How a node's precision is asked of a version of TensorRT.
+//!
+//! Strongly typed versions (10 in that mode, 11, TensorRT-RTX) compute in the types that the model says: FP16 is written into it.
+//! 8.6 is weakly typed: its flag lets it choose FP16 layer by layer, and it may do so on a rewritten model as well.
+
+use super::sys::Library;
+use crate::engine::{BuildRequest, EngineError, Precision};
+use crate::precision::{Half, to_half};
+use crate::settings::{Fp16Method, HalfType, Settings};
+use bytes::Bytes;
+
+/// Where the precision comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Typing {
+    /// `BuilderFlag::kFP16`.
+    pub flag: bool,
+    /// Casts in the model.
+    pub rewrite: Option<Half>,
+}
+
+pub(super) fn typing(library: &Library, precision: Precision, settings: &Settings) -> Typing {
+    let table = library.table();
+    let has_flag = table.value("BuilderFlag", "kFP16").is_some();
+    let strongly_typed = table.value("NetworkDefinitionCreationFlag", "kSTRONGLY_TYPED").is_some();
+    if precision == Precision::Fp32 {
+        return Typing::default();
+    }
+    let half = match settings.half_type {
+        HalfType::Float16 => Half::Float16,
+        HalfType::BFloat16 => Half::BFloat16,
+    };
+    match (settings.fp16_method, has_flag) {
+        // Weakly typed only: docs/benchmarks.md has the comparison.
+        (Fp16Method::Auto, true) if !strongly_typed => Typing { flag: true, rewrite: None },
+        (Fp16Method::Flags, true) => Typing { flag: true, rewrite: None },
+        (_, has_flag) => Typing {
+            // 8.6 holds to the casts, and chooses for what they leave open.
+            flag: has_flag && !strongly_typed,
+            rewrite: Some(half),
+        },
+    }
+}
+
+/// The model that is built.
+pub(super) fn write_into(request: &BuildRequest<'_>, typing: Typing) -> Result<Bytes, EngineError> {
+    match typing.rewrite {
+        None => Ok(request.model.onnx.clone()),
+        Some(half) => to_half(&request.model.onnx, half).map_err(|e| EngineError::Build(e.to_string())),
+    }
+}
