@@ -3,6 +3,7 @@
 //! One lock guards the whole state, and is held only for look-ups and insertions in memory: never while an engine is built,
 //! run, waited for or dropped.
 
+pub mod disk;
 mod flight;
 pub mod pool;
 mod stats;

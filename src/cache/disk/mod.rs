@@ -1,0 +1,22 @@
+//! Caches on disk: engines that were built before, and what the builder learnt about the speed of kernels.
+//!
+//! Nothing here knows TensorRT: bytes go in under a key and come out again. What comes out is what went in under that very key,
+//! by its SHA-256; whatever else lies in a file is ignored with a warning that names the file. A cache never fails its caller:
+//! what cannot be read is absent, and what cannot be written is not there the next time.
+//!
+//! Whoever can write these files has their code run, for a plan is a program. So the folder must belong to the user (or to
+//! root), and nobody else may write to it. The checksums are against damage, not against that.
+
+mod dir;
+mod engines;
+mod key;
+mod once;
+mod record;
+#[cfg(test)]
+mod tests;
+mod timing;
+
+pub use dir::{CacheDir, CacheDirError};
+pub use engines::EngineStore;
+pub use key::{EngineKey, FORMAT, TFTRT_VERSION, TimingKey};
+pub use timing::TimingStore;
