@@ -34,8 +34,11 @@ def _library_in_use() -> _library.Library:
 def stats() -> dict:
     """What the engines of this process have done so far.
 
-    Returns {"totals": {counter: int}, "resources": [{"name", "device", "engines", ...}]}: `totals` sums over every
-    TRTEngineOp (among others engine calls, native fallbacks, builds, evictions), `resources` has one entry per engine cache.
+    Returns {"totals": {counter: int}, "host_time": {"count", "p50_us", "p90_us", "p99_us", "histogram"}, "resources": [{"name",
+    "device", "engines", ...}]}. `totals` sums over every TRTEngineOp (among others engine calls, native fallbacks, builds,
+    evictions), `resources` has one entry per engine cache. `host_time` is what the op itself takes of an engine call, in
+    microseconds: all but the engine's own part (on a GPU its enqueue, on the CPU its computation); `histogram` lists pairs of
+    upper bound (None: no bound) and calls. Quantiles are None before the first call.
     """
     return _library_in_use().request("stats")
 

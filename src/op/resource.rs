@@ -294,9 +294,7 @@ impl Resource {
             host_time.add(&times);
             resources.push(Value::Object(one));
         }
-        let mut totals = json!(totals);
-        totals["host_time"] = host_time.to_json();
-        json!({"totals": totals, "resources": resources})
+        json!({"totals": totals, "host_time": host_time.to_json(), "resources": resources})
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
