@@ -125,6 +125,13 @@ def constants(tf, name: str, batch: int) -> dict:
     return {key: tf.constant(value) for key, value in models.inputs(name, batch).items()}
 
 
+def engines_only(totals: dict, *unwanted: str) -> None:
+    """A figure of a model that ran natively, or was built where it should have been read, is no figure: RuntimeError."""
+    found = {name: totals[name] for name in ("native_fallbacks", "failures", "rejected_plans", *unwanted) if totals.get(name)}
+    if found:
+        raise RuntimeError(f"not what was to be measured: {found}")
+
+
 def model(record, options):
     start(record)
     import models
@@ -157,7 +164,8 @@ def convert(record, options):
     with record.part("build") as part:
         converter.build(input_fn=lambda: ({k: tf.constant(v) for k, v in models.inputs(name, batch).items()} for batch in batches))
         part["stats"] = tftrt.stats()
-    with record.part("save") as part:
+        engines_only(part["stats"]["totals"])
+    with record.part("save"):
         converter.save(options.converted)
     with record.part("after") as part:
         part["assets"] = files_of(pathlib.Path(options.converted) / "assets")
@@ -184,6 +192,7 @@ def load(record, options):
         part["second_call_s"] = time.perf_counter() - begun
         part["load_and_first_call_s"] = part["load_s"] + part["first_call_s"]
         part["stats"] = tftrt.stats()["totals"]
+        engines_only(part["stats"], "builds")
 
 
 def speed(record, options):
@@ -246,6 +255,7 @@ def threads(record, options):
             part["native_fallbacks"] = tftrt.stats()["totals"].get("native_fallbacks", 0) - before.get("native_fallbacks", 0)
             if part["errors"]:
                 raise RuntimeError("; ".join(part["errors"][:3]))
+            engines_only(part)
     with record.part("end") as part:
         part["stats"] = tftrt.stats()
         part["memory"] = device_memory(tf)
@@ -270,6 +280,7 @@ def memory(record, options):
             part.update(device_memory(tf))
     with record.part("end") as part:
         part["stats"] = tftrt.stats()["totals"]
+        engines_only(part["stats"], "builds")
 
 
 def raw(record, options):

@@ -116,6 +116,9 @@ def _speed(results: Results, out: list, aims: list) -> None:
                 )
                 if not anchor:
                     continue
+                if part.get("error"):
+                    # It ran natively, say: its figures are shown, and meet no aim.
+                    own, error, ratio = {}, None, None
                 if batch == 1:
                     aims.append((f"{name}: latency at batch 1 under {anchor['latency'][1]} ms", own.get("latency_ms"), anchor["latency"][1], "ms"))
                 if batch == 64:
@@ -176,7 +179,8 @@ def _times(results: Results, out: list, aims: list) -> None:
             )
             if model in TF_TRT and not data["native"]:
                 aim = TF_TRT[model]["load_and_first_call"] / 2
-                aims.append((f"{data['folder']}: load and first call under half of TF-TRT's ({aim:.2f} s)", part.get("load_and_first_call_s"), aim, "s"))
+                found = None if part.get("error") else part.get("load_and_first_call_s")
+                aims.append((f"{data['folder']}: load and first call under half of TF-TRT's ({aim:.2f} s)", found, aim, "s"))
     if rows:
         out += ["## Load and first call at batch 1, fresh process (s)", _table(["model", "load", "first call", "both", "second call", "TF-TRT: both"], rows)]
 
@@ -185,7 +189,8 @@ def _threads(results: Results, out: list, aims: list) -> None:
     rows, counts = [], (1, 2, 4, 8, 16)
     for model in results.models:
         for data in results.of("threads", model):
-            rates = [_get(data, f"threads_{n}", "requests_per_s") for n in counts]
+            parts = [data.get(f"threads_{n}", {}) for n in counts]
+            rates = [None if part.get("error") else part.get("requests_per_s") for part in parts]
             rows.append([f"{data['folder']} {data.get('tag') or ''}", *(_number(r, 0) for r in rates)])
             if model == "resnet50" and not data["native"]:
                 # Two percent: what one run differs from the next by.

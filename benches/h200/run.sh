@@ -86,7 +86,7 @@ tests() {
     (cd "$root/tests" && timeout -k 5 "$left" $PY -m pytest -v --durations=5 -m gpu "$@") >"$WORK/tests/$name.txt" 2>&1
     code=$?
     echo "h200: $(($(date +%s) - begun)) s, exit code $code: tests of $name: $(tail -n 1 "$WORK/tests/$name.txt")"
-    cat "$WORK"/tests/*.txt >"$OUT/tests.new" && mv "$OUT/tests.new" "$OUT/tests.txt"
+    cat "$WORK"/tests/*.txt >"$WORK/tests.$BASHPID" && mv "$WORK/tests.$BASHPID" "$OUT/tests.txt"
 }
 
 case $phase in
