@@ -132,12 +132,12 @@ def _speed(results: Results, out: list, aims: list) -> None:
 def _host_time(results: Results, out: list, aims: list) -> None:
     rows, histograms = [], []
     for data in (d for m in results.models for d in results.of("speed", m) + results.of("threads", m, native=False)):
-        host = _get(data, "end", "stats", "totals", "host_time")
+        host = _get(data, "end", "stats", "host_time") or _get(data, "end", "stats", "totals", "host_time")
         if not host or not host.get("count"):
             continue
         name = f"{data['command']} {data['folder']} {data.get('tag') or ''}".strip()
         rows.append([name, host["count"], *(_number(host.get(k), 1) for k in ("p50_us", "p90_us", "p99_us"))])
-        histograms.append([name, ", ".join(f"≤{upper}: {count}" for upper, count in host.get("histogram", []) if count)])
+        histograms.append([name, ", ".join(f"{'more' if upper is None else f'≤{upper}'}: {count}" for upper, count in host.get("histogram", []) if count)])
         if data["command"] == "speed":
             aims.append((f"{name}: host time around enqueue, median under 15 µs", host.get("p50_us"), 15.0, "µs"))
     if rows:

@@ -44,13 +44,13 @@ step() {
 # One model: made, built with empty caches, built again with the timing cache alone, built again with everything.
 build_one() {
     local model=$1 native=$WORK/$1 converted=$WORK/$1_$suffix cache=$WORK/cache-$1
-    rm -rf "$native" "$converted" "$cache" "$cache-timing"
-    mkdir -p "$cache" "$cache-timing"
+    rm -rf "$native" "$converted" "$cache" "$cache-warm"
+    mkdir -p "$cache" "$cache-warm"
     step 120 model --model "$model" --folder "$native" || return
     TFTRT_CACHE_DIR=$cache step 500 convert --native "$native" --converted "$converted" --precision "$PRECISION" --batches "$BATCHES" --tag cold || return
-    cp -r "$cache/." "$cache-timing/"
-    find "$cache-timing" -type f ! -ipath '*timing*' -delete
-    TFTRT_CACHE_DIR=$cache-timing step 400 convert --native "$native" --converted "$WORK/warm/$1_$suffix" --precision "$PRECISION" --batches "$BATCHES" --tag warm
+    cp -r "$cache/." "$cache-warm/"
+    (cd "$cache-warm" && find . -type f ! -ipath '*timing*' -delete)
+    TFTRT_CACHE_DIR=$cache-warm step 400 convert --native "$native" --converted "$WORK/warm/$1_$suffix" --precision "$PRECISION" --batches "$BATCHES" --tag warm
     TFTRT_CACHE_DIR=$cache step 200 convert --native "$native" --converted "$WORK/disk/$1_$suffix" --precision "$PRECISION" --batches "$BATCHES" --tag disk
 }
 

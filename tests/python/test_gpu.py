@@ -257,8 +257,9 @@ def test_host_time_is_counted(convert_function):
     converted.build([batch(4)])
     for _ in range(10):
         result(converted, batch(4))
-    host = tftrt.stats()["totals"].get("host_time")
-    if host is None and gpu_support.REHEARSAL:
+    found = tftrt.stats()
+    host = found.get("host_time") or found["totals"].get("host_time")
+    if not (host and host["count"]) and gpu_support.REHEARSAL:
         pytest.skip("the CPU backend has no host time of its own")
     assert host["count"] >= 10
     assert 0 < host["p50_us"] <= host["p90_us"] <= host["p99_us"]

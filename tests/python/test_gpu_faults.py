@@ -110,9 +110,11 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_plan_that_does_not_fit_is_rejected_with_a_word_and_rebuilt(damage, copy, expected, stats, capfd):
+def test_a_plan_that_does_not_fit_is_rejected_with_a_word_and_rebuilt(damage, copy, expected, stats, capfd, monkeypatch):
     change, word = DAMAGES[damage]
     folder, asset = copy
+    # The cache on disk has a sound copy of the engine.
+    monkeypatch.setenv("TFTRT_CACHE_DIR", "none")
     change(asset)
     kept = asset.read_bytes()
     gc.collect()
@@ -122,8 +124,7 @@ def test_a_plan_that_does_not_fit_is_rejected_with_a_word_and_rebuilt(damage, co
     close(found, expected, TOLERANCE)
     counted = {name: stats[name] for name in ("loads", "engine_calls", "native_fallbacks", "rejected_plans")}
     assert counted == {"loads": 0, "engine_calls": 2, "native_fallbacks": 0, "rejected_plans": 1}
-    # Anew: built, or out of the cache on disk, which has its own copy.
-    assert max(stats["builds"], stats["disk_engine_hits"]) == 1
+    assert stats["builds"] == 1
     log = capfd.readouterr().err
     assert asset.name in log
     assert any(each in log for each in word.split("|")), log[-3000:]
