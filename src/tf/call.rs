@@ -129,6 +129,9 @@ fn host<'a>(address: usize, bytes: usize) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(address as *const u8, bytes) }
 }
 
+/// "memory must be aligned on 512 byte boundary" (TensorRT 8.6, setDeviceMemory).
+const SCRATCH_ALIGNMENT: usize = 512;
+
 pub struct CallBindings<'a> {
     call: &'a Call,
     inputs: Vec<TensorView<'a>>,
@@ -180,12 +183,13 @@ impl Bindings for CallBindings<'_> {
         let scratch = match scratch {
             0 => 0,
             bytes => {
-                let given = raw.allocate_scratch(bytes);
+                // TensorRT wants it aligned as no block of TensorFlow's is bound to be.
+                let given = raw.allocate_scratch(bytes + SCRATCH_ALIGNMENT);
                 given
                     .outcome
                     .check()
                     .map_err(|e| EngineError::Run(format!("{bytes} bytes of device memory to work in: {e}")))?;
-                given.value
+                given.value.next_multiple_of(SCRATCH_ALIGNMENT as u64)
             }
         };
         Ok(Bound {

@@ -44,7 +44,8 @@ impl Block {
 
     /// In the current context.
     pub fn new(memory: Option<&'static dyn DeviceMemory>, bytes: usize) -> Result<Block, EngineError> {
-        const ALIGNMENT: usize = 256;
+        // What TensorRT 8.6 asks of scratch memory; CUDA's own blocks have it.
+        const ALIGNMENT: usize = 512;
         match memory {
             None => Ok(Block::Cuda(cuda::Block::new(bytes)?)),
             Some(memory) => match memory.allocate(bytes.max(1), ALIGNMENT) {
@@ -102,7 +103,7 @@ impl TensorRt {
         let (runtime, allocator) = safe::runtime(&library, memory).map_err(|e| EngineError::Unavailable(e.to_string()))?;
         let backend = TensorRt {
             driver: cuda::driver_version()?,
-            nowhere: Block::new(memory, 256)?,
+            nowhere: Block::new(memory, 512)?,
             timings: Mutex::default(),
             library,
             context,
