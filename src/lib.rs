@@ -9,6 +9,7 @@ pub mod files;
 pub mod graph;
 pub mod op;
 pub mod optimizer;
+pub mod precision;
 pub mod profile;
 pub mod proto;
 pub mod report;
