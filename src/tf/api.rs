@@ -62,7 +62,7 @@ fn answer(text: &str) -> Value {
         Some("version") => json!({
             "version": env!("CARGO_PKG_VERSION"),
             "built_for_tensorflow": init::BUILT_FOR,
-            "backends": {"onnxruntime": onnxruntime(), "tensorrt": {"available": false, "error": engine::NO_GPU_BACKEND}},
+            "backends": {"onnxruntime": onnxruntime(), "tensorrt": tensorrt()},
         }),
         Some("ops") => json!({"ops": convert::supported_ops().collect::<Vec<_>>()}),
         Some("stats") => Resource::stats(),
@@ -73,6 +73,19 @@ fn answer(text: &str) -> Value {
 fn onnxruntime() -> Value {
     match engine::onnxruntime::library() {
         Ok(library) => json!({"available": true, "version": library.version, "library": library.path}),
+        Err(e) => json!({"available": false, "error": e.to_string()}),
+    }
+}
+
+/// `family` tells TensorRT-RTX, which counts its versions apart, from TensorRT.
+fn tensorrt() -> Value {
+    match engine::tensorrt::library() {
+        Ok(library) => json!({
+            "available": true,
+            "family": library.version().family.to_string(),
+            "version": library.version().numbers(),
+            "library": library.path().display().to_string(),
+        }),
         Err(e) => json!({"available": false, "error": e.to_string()}),
     }
 }
