@@ -70,13 +70,6 @@ fn answer(text: &str) -> Value {
     }
 }
 
-fn onnxruntime() -> Value {
-    match engine::onnxruntime::library() {
-        Ok(library) => json!({"available": true, "version": library.version, "library": library.path}),
-        Err(e) => json!({"available": false, "error": e.to_string()}),
-    }
-}
-
 /// `family` tells TensorRT-RTX, which counts its versions apart, from TensorRT.
 fn tensorrt() -> Value {
     match engine::tensorrt::library() {
@@ -86,6 +79,13 @@ fn tensorrt() -> Value {
             "version": library.version().numbers(),
             "library": library.path().display().to_string(),
         }),
+        Err(e) => json!({"available": false, "error": e.to_string()}),
+    }
+}
+
+fn onnxruntime() -> Value {
+    match engine::onnxruntime::library() {
+        Ok(library) => json!({"available": true, "version": library.version, "library": library.path}),
         Err(e) => json!({"available": false, "error": e.to_string()}),
     }
 }

@@ -61,6 +61,31 @@ OBJECTS = [
 # What their owner deletes has no public destructor to delete it by.
 NOT_DELETED = {"ITensor", "IOptimizationProfile"}
 
+# Methods whose comment in sys/ speaks of several at once.
+GROUPED = {
+    "getNbInputs": "int32_t (T::*)() const noexcept",
+    "getNbOutputs": "int32_t (T::*)() const noexcept",
+    "getInput": "ITensor* (T::*)(int32_t) const noexcept",
+    "getOutput": "ITensor* (T::*)(int32_t) const noexcept",
+    "code": "nvonnxparser::ErrorCode (T::*)() const noexcept",
+    "node": "int (T::*)() const noexcept",
+    "line": "int (T::*)() const noexcept",
+    "desc": "char const* (T::*)() const noexcept",
+    "file": "char const* (T::*)() const noexcept",
+    "nodeName": "char const* (T::*)() const noexcept",
+    "nodeOperator": "char const* (T::*)() const noexcept",
+    "getTensorIOMode": "TensorIOMode (T::*)(char const*) const noexcept",
+    "getTensorDataType": "DataType (T::*)(char const*) const noexcept",
+    "getTensorLocation": "TensorLocation (T::*)(char const*) const noexcept",
+}
+
+
+def is_type(member: str, declared: str) -> str:
+    """C++: whether a member function of a callback interface is of this type."""
+    cls = member.rpartition("::")[0]
+    return f"std::is_same_v<decltype(&{member}), {declared.replace('T::', cls + '::')} noexcept>"
+
+
 # What the Rust code takes for granted in every version: (where, C++ expression, value).
 CONSTANTS = [
     ("logger.rs, Severity::of", "nvinfer1::ILogger::Severity::kINTERNAL_ERROR", 0),
@@ -74,6 +99,17 @@ CONSTANTS = [
     ("logger.rs, InterfaceInfo", "offsetof(nvinfer1::InterfaceInfo, minor)", 12),
     # In registers, by value: neither destructor nor copy of its own.
     ("logger.rs, InterfaceInfo", "std::is_trivially_copyable_v<nvinfer1::InterfaceInfo>", 1),
+    ("logger.rs, Log", is_type("nvinfer1::ILogger::log", "void (T::*)(nvinfer1::ILogger::Severity, char const*)"), 1),
+    ("logger.rs, Log", "sizeof(nvinfer1::ILogger::Severity)", 4),
+    ("allocator.rs", is_type("nvinfer1::IGpuAllocator::allocate", "void* (T::*)(uint64_t, uint64_t, uint32_t)"), 1),
+    ("allocator.rs", is_type("nvinfer1::IGpuAllocator::reallocate", "void* (T::*)(void*, uint64_t, uint64_t)"), 1),
+    ("allocator.rs", is_type("nvinfer1::IGpuAllocator::deallocate", "bool (T::*)(void*)"), 1),
+    ("allocator.rs", is_type("nvinfer1::IGpuAllocator::allocateAsync", "void* (T::*)(uint64_t, uint64_t, uint32_t, cudaStream_t)"), 1),
+    ("allocator.rs", is_type("nvinfer1::IGpuAllocator::deallocateAsync", "bool (T::*)(void*, cudaStream_t)"), 1),
+    ("enumerations as 32-bit numbers", "sizeof(nvinfer1::TensorIOMode)", 4),
+    ("enumerations as 32-bit numbers", "sizeof(nvinfer1::DataType)", 4),
+    ("enumerations as 32-bit numbers", "sizeof(nvinfer1::TensorLocation)", 4),
+    ("enumerations as 32-bit numbers", "sizeof(nvinfer1::BuilderFlag)", 4),
     ("dims.rs, MAX_DIMS", "nvinfer1::Dims::MAX_DIMS", 8),
     ("dims.rs, Dims64", "offsetof(nvinfer1::Dims, nbDims)", 0),
     ("dims.rs, Dims64", "offsetof(nvinfer1::Dims, d)", 8),
@@ -156,12 +192,9 @@ def headers() -> pathlib.Path:
     return pathlib.Path(package["manifest_path"]).parent / "TensorRT-Headers"
 
 
-@pytest.fixture(scope="module", params=HEADERS)
-def measured(request, headers, tmp_path_factory) -> tuple[str, dict[tuple[str, str, str], str]]:
-    """A column of abi.tsv, and what the compiler says of each of its rows."""
-    column = request.param
-    folder = tmp_path_factory.mktemp("abi")
-    (folder / "main.cc").write_text(program())
+def answers(source: str, column: str, headers: pathlib.Path, folder: pathlib.Path) -> dict[tuple[str, str, str], str]:
+    """What `source`, compiled against the headers of a column, prints: {(kind, class, member): value}."""
+    (folder / "main.cc").write_text(source)
     compiler = os.environ.get("CXX") or shutil.which("c++") or "g++"
     # The headers include cuda_runtime_api.h for two names of types; the crate has a file of that name that declares them,
     # beside the folders of headers, so no CUDA is needed. `offsetof` in classes with a vtable is what is measured here.
@@ -174,7 +207,54 @@ def measured(request, headers, tmp_path_factory) -> tuple[str, dict[tuple[str, s
     for line in ran.stdout.splitlines():
         kind, cls, member, value = line.split("\t")
         assert values.setdefault((kind, cls, member), value) == value, line
-    return column, values
+    return values
+
+
+@pytest.fixture(scope="module", params=HEADERS)
+def measured(request, headers, tmp_path_factory) -> tuple[str, dict[tuple[str, str, str], str]]:
+    """A column of abi.tsv, and what the compiler says of each of its rows."""
+    return request.param, answers(program(), request.param, headers, tmp_path_factory.mktemp("abi"))
+
+
+# `RETURN NAME(PARAMETERS)`, as the reasons beside the calls quote it from the headers.
+SIGNATURE = re.compile(r"`([\w:]+(?: const)?[*&]?(?: const[*&])?) (\w+)\(([\w:*&, ]*)\)( const)?`")
+
+
+def quoted_signatures() -> dict[str, set[str]]:
+    """Name of a method: the types, as members of T, that `SAFETY` comments in sys/ give it."""
+    found = {name: {signature} for name, signature in GROUPED.items()}
+    for file in sorted(SYS.glob("*.rs")):
+        text = re.sub(r"\n\s*// (?!SAFETY)", " ", file.read_text())
+        for comment in re.findall(r"// SAFETY: (.*)", text):
+            for result, name, parameters, const in SIGNATURE.findall(comment):
+                found.setdefault(name, set()).add(f"{result} (T::*)({parameters}){const} noexcept")
+    return found
+
+
+@pytest.mark.parametrize("column", HEADERS)
+def test_methods_have_the_types_that_the_calls_assume(headers, column, tmp_path):
+    """Each call's `SAFETY` comment quotes the C++ declaration; one of those for its name has to be the very type."""
+    quoted = quoted_signatures()
+    slots = {(row["class"], row["member"]): row[column] for row in table() if row["kind"] == "slot"}
+    wanted, lines = set(), []
+    for cls, row in sorted(called()):
+        function = OVERLOADS.get((cls, row), (row,))[0]
+        # Rows of an overload have their type in OVERLOADS already.
+        if function == row and function in quoted and slots[cls, row] != "-":
+            wanted.add((cls, row))
+            for i, signature in enumerate(sorted(quoted[function])):
+                lines.append(f'OVERLOAD({qualified(cls)}, "{cls} {row}", "{i}", {function}, {signature});')
+    source = '#include "probe.h"\nusing namespace nvinfer1;\nusing namespace nvonnxparser;\n\nint main() {\n  '
+    values = answers(source + "\n  ".join(lines) + "\n}\n", column, headers, tmp_path)
+    fitting = {tuple(key.split()) for (_, key, _), value in values.items() if value != "-"}
+    assert len(wanted) >= 25
+    assert wanted == fitting, f"of another type than the calls say: {sorted(wanted - fitting)}"
+
+
+def test_each_call_quotes_its_type():
+    quoted = quoted_signatures()
+    rows = {OVERLOADS.get(call, (call[1],))[0] for call in called()} - {"(deleting destructor)"}
+    assert rows <= quoted.keys(), f"no SAFETY comment has the declaration of {sorted(rows - quoted.keys())}"
 
 
 def test_the_table_is_what_the_headers_say(measured):
@@ -231,7 +311,7 @@ def test_each_class_that_is_deleted_by_its_destructor_is_checked():
             assert cls[1] in OBJECTS and cls[1] not in NOT_DELETED, cls[1]
 
 
-@pytest.mark.parametrize(("where", "expression", "value"), CONSTANTS, ids=[c[1] for c in CONSTANTS])
+@pytest.mark.parametrize(("where", "expression", "value"), CONSTANTS, ids=range(len(CONSTANTS)))
 def test_constants_of_the_code(measured, where, expression, value):
     _, values = measured
     assert values["constant", "", expression] == str(value), where

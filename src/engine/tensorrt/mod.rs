@@ -11,16 +11,15 @@ pub mod sys;
 
 pub use result::Error;
 pub use safe::{BuildOptions, BuiltPlan, PlanRequest, Verbosity, build_plan};
-pub use sys::{Library, LibraryError, Version};
+pub use sys::{Library, Version};
 
 use std::sync::{Arc, OnceLock};
 
-/// The TensorRT of this process: found at the first call ([`safe::find`]), the same ever after.
+/// The TensorRT of this process, looked for once.
 ///
 /// # Errors
-/// With every name that was looked for, where, and what to install. It stays so for the life of the process: looking again would
-/// be work for every call, and a library half installed is better not met twice.
-pub fn library() -> Result<Arc<Library>, LibraryError> {
-    static FOUND: OnceLock<Result<Arc<Library>, LibraryError>> = OnceLock::new();
-    FOUND.get_or_init(safe::find).clone()
+/// With every name that was looked for, and what became of it.
+pub fn library() -> Result<Arc<Library>, sys::LibraryError> {
+    static LIBRARY: OnceLock<Result<Arc<Library>, sys::LibraryError>> = OnceLock::new();
+    LIBRARY.get_or_init(safe::find).clone()
 }
