@@ -46,9 +46,10 @@ def stats() -> dict:
 def versions() -> dict:
     """The versions in play, as they truly are.
 
-    Returns {"tftrt", "library" (its path), "tensorflow", "built_for_tensorflow", "backends": {name: {"available",
-    "version", "library", "error"}}}. The stock converter is told another thing where no TensorRT is loaded: see
-    `tftrt._frontend.API_LEVEL`.
+    Returns {"tftrt", "library" (its path), "tensorflow", "built_for_tensorflow", "backends": {"tensorrt": state,
+    "onnxruntime": state}}. A state is {"available": True, "version", "library" (the file)}, and for TensorRT "family",
+    "TensorRT" or "TensorRT-RTX"; or {"available": False, "error"}, which says what was looked for, where, and what to
+    install. The stock converter is told another thing where there is no TensorRT proper: see `tftrt._frontend.API_LEVEL`.
     """
     import tensorflow as tf
 
@@ -66,7 +67,8 @@ def versions() -> dict:
 def backend() -> str | None:
     """The backend that builds engines on this machine: "tensorrt", "onnxruntime", or None where there is neither.
 
-    TensorRT runs on a GPU; the ONNX Runtime backend is what a machine without one uses.
+    TensorRT (or TensorRT-RTX: `versions()` tells which) runs on a GPU; the ONNX Runtime backend is what a machine without
+    one uses.
     """
     import tensorflow as tf
 

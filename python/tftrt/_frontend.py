@@ -12,13 +12,12 @@ from tensorflow.python.eager import context
 
 from tftrt._library import Library
 
-# What the converter is told where no TensorRT is loaded, and engines are built by ONNX Runtime. trt_convert never uses
-# TensorRT itself; it asks for the version to decide (a) whether it may run at all (7.0.0 and later), and (b) whether
+# What the converter is told where TensorRT itself is not there: engines are built by ONNX Runtime, or by TensorRT-RTX, whose
+# versions count from 1 and would be refused as too old. trt_convert never uses TensorRT; it asks for the version to decide (a) whether it may run at all (7.0.0 and later), and (b) whether
 # quantize-dequantize pairs have to survive constant folding (8.0.0 and later), which the plugin needs. So the answer is
 # the level of the TF-TRT interface that the plugin offers: the newest, TensorRT 10's. `tftrt.versions()` tells what is
 # really loaded.
 API_LEVEL = (10, 0, 0)
-_OLDEST_ACCEPTED = (7, 0, 0)
 
 _OPS = (
     "create_trt_resource_handle",
@@ -63,14 +62,12 @@ def _answer_native_helpers(module, library: Library) -> None:
 def reported_tensorrt_version(backends: dict) -> tuple[int, int, int]:
     """The version tuple that the converter is told: the loaded TensorRT's, else API_LEVEL.
 
-    TensorRT-RTX counts its versions from 1 again, which the converter would refuse as too old: API_LEVEL for it, too.
+    The library takes no TensorRT older than 8.6, so what is loaded is always new enough for the converter.
     """
-    state = backends.get("tensorrt", {})
-    if state.get("available"):
-        parts = [int(part) for part in str(state.get("version") or "").split(".")[:3] if part.isdigit()]
-        found = (*parts, 0, 0, 0)[:3]
-        if found >= _OLDEST_ACCEPTED:
-            return found
+    state = backends["tensorrt"]
+    if state["available"] and state["family"] == "TensorRT":
+        major, minor, patch = (int(part) for part in state["version"].split("."))
+        return major, minor, patch
     return API_LEVEL
 
 

@@ -121,6 +121,23 @@ def _find_onnxruntime() -> None:
             return
 
 
+def _find_tensorrt() -> None:
+    """Sets TFTRT_TENSORRT_LIB to the folder of the installed `tensorrt_libs` package, where the variable is not set.
+
+    `pip install tensorrt-cu12` puts the libraries there, where the dynamic linker does not look.
+    """
+    if os.environ.get("TFTRT_TENSORRT_LIB"):
+        return
+    try:
+        spec = importlib.util.find_spec("tensorrt_libs")
+    except (ImportError, ValueError):
+        return
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if any(pathlib.Path(folder).glob("libnvinfer.so.*")):
+            os.environ["TFTRT_TENSORRT_LIB"] = str(folder)
+            return
+
+
 def open_library() -> Library:
     """Loads the library into TensorFlow. Raises ImportError, in one sentence, for every way in which that can fail."""
     path = find_library()
@@ -133,6 +150,7 @@ def open_library() -> Library:
             f"install tensorflow=={wanted}, or build the library again with TFTRT_PYTHON set to this Python"
         )
     _find_onnxruntime()
+    _find_tensorrt()
     try:
         ops = tf.load_op_library(str(path))
         library = Library(path, ops)

@@ -75,9 +75,15 @@ fn answer(text: &str) -> Value {
     }
 }
 
+/// `family` tells TensorRT-RTX, which counts its versions apart, from TensorRT.
 fn tensorrt() -> Value {
     match engine::tensorrt::library() {
-        Ok(library) => json!({"available": true, "version": library.version().to_string(), "library": library.path()}),
+        Ok(library) => json!({
+            "available": true,
+            "family": library.version().family.to_string(),
+            "version": library.version().numbers(),
+            "library": library.path().display().to_string(),
+        }),
         Err(e) => json!({"available": false, "error": e.to_string()}),
     }
 }

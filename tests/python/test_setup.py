@@ -171,12 +171,11 @@ def test_a_given_onnxruntime_is_kept(run_isolated):
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        ({"available": False, "version": None}, _frontend.API_LEVEL),
-        ({"available": True, "version": "8.6.0"}, (8, 6, 0)),
-        ({"available": True, "version": "10.16.1.11"}, (10, 16, 1)),
-        ({"available": True, "version": "11.4"}, (11, 4, 0)),
-        # TensorRT-RTX, whose versions the converter would take for ancient ones.
-        ({"available": True, "version": "1.7.1"}, _frontend.API_LEVEL),
+        ({"available": False, "error": "no TensorRT library was found"}, _frontend.API_LEVEL),
+        ({"available": True, "family": "TensorRT", "version": "8.6.0"}, (8, 6, 0)),
+        ({"available": True, "family": "TensorRT", "version": "10.16.1"}, (10, 16, 1)),
+        # The converter would take it for an ancient one.
+        ({"available": True, "family": "TensorRT-RTX", "version": "1.7.1"}, _frontend.API_LEVEL),
     ],
 )
 def test_the_version_that_the_converter_is_told(state, expected):

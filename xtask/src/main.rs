@@ -100,6 +100,7 @@ fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
     if root.join("tests/python/tensorrt_rtx.py").is_file() {
         note(Step::new("TensorRT-RTX libraries").run(python.command(root).args(["tests/python/tensorrt_rtx.py", "prepare"])));
     }
+    note(Step::new("TensorRT's headers").run(&mut cargo(root, &["fetch", "--locked", "--manifest-path", "tests/abi/Cargo.toml"])));
     let mut pytest = python.command(root);
     pytest
         .args(["-m", "pytest", "-q", "tests/python", "-m", "not gpu"])

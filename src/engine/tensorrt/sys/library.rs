@@ -48,10 +48,7 @@ pub enum LibraryError {
 
 fn known() -> String {
     let names: Vec<String> = supported_versions()
-        .map(|v| match v.family {
-            Family::TensorRt => format!("TensorRT {}.{}+", v.major, v.minor),
-            Family::Rtx => format!("TensorRT-RTX {}.{}+", v.major, v.minor),
-        })
+        .map(|v| format!("{} {}.{}+", v.family, v.major, v.minor))
         .collect();
     names.join(", ")
 }
@@ -82,7 +79,17 @@ impl Library {
     pub fn find(sink: Sink) -> Result<Arc<Library>, LibraryError> {
         match std::env::var_os(PATH_VARIABLE) {
             Some(path) if !path.is_empty() => Library::open(Path::new(&path), sink),
-            _ => first(CANDIDATES.iter().map(|name| Place::Named(name)), sink),
+            _ => first(CANDIDATES.iter().map(|name| Place::Named(name)), sink).map_err(|error| match error {
+                LibraryError::NotFound { mut tried } => {
+                    let searched = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+                    tried.insert(
+                        0,
+                        format!("looked where the dynamic linker does, LD_LIBRARY_PATH being \"{searched}\""),
+                    );
+                    LibraryError::NotFound { tried }
+                }
+                other => other,
+            }),
         }
     }
 
@@ -107,7 +114,7 @@ impl Library {
         self.version
     }
 
-    /// Where it was opened.
+    /// Where it was opened: the file, as far as the system tells.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -259,6 +266,20 @@ fn open(path: &OsStr) -> Result<ManuallyDrop<Opened>, libloading::Error> {
     unsafe { Opened::open(Some(path), RTLD_LAZY | RTLD_LOCAL) }.map(ManuallyDrop::new)
 }
 
+/// The file that was opened as `name`, from the process's memory map; symbolic links are followed there.
+fn mapped(name: &Path) -> Option<PathBuf> {
+    let name = name.to_str()?;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let of_name = |path: &&str| {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    maps.lines()
+        .filter_map(|line| Some(&line[line.find('/')?..]))
+        .find(of_name)
+        .map(PathBuf::from)
+}
+
 /// What the dynamic linker says, which names the file; `libloading` itself says only which call failed.
 fn words(error: &libloading::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
@@ -283,6 +304,7 @@ fn fit(opened: ManuallyDrop<Opened>, path: PathBuf, at_path: bool, sink: Sink) -
     };
     let table = Table::of(version).ok_or_else(unknown)?;
     let logger = Logger::leak(table, sink).ok_or_else(unknown)?;
+    let path = if at_path { path } else { mapped(&path).unwrap_or(path) };
     Ok(Library {
         opened,
         path,
@@ -366,6 +388,14 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn the_file_behind_a_name() {
+        let file = mapped(Path::new("libc.so.6")).expect("every program here has the C library");
+        assert!(file.is_absolute() && file.is_file(), "{file:?}");
+        assert_eq!(mapped(Path::new("libc.so.7")), None);
+        assert_eq!(mapped(Path::new("ibc.so.6")), None);
     }
 
     #[test]

@@ -168,6 +168,17 @@ mod tests {
         assert_eq!(offset_of!(VersionedVtable, log), (2 + 4) * WORD);
         for version in supported_versions() {
             let table = Table::of(version).expect("it is a table's own version");
+            let (deleting, named) = match table.slot("ILogger", "log") {
+                Some(0) => (offset_of!(PlainVtable, delete), None),
+                _ => (
+                    offset_of!(VersionedVtable, delete),
+                    Some((offset_of!(VersionedVtable, language), offset_of!(VersionedVtable, info))),
+                ),
+            };
+            let offset = |member| table.slot("ILogger", member).map(|slot| (2 + usize::from(slot)) * WORD);
+            assert_eq!(offset("(deleting destructor)"), Some(deleting), "{version}");
+            assert_eq!(offset("getAPILanguage"), named.map(|(language, _)| language), "{version}");
+            assert_eq!(offset("getInterfaceInfo"), named.map(|(_, info)| info), "{version}");
             let logger = Logger::leak(table, hear).expect("a known layout");
             let slot = usize::from(table.slot("ILogger", "log").expect("every version logs"));
             let text = std::ffi::CString::new(version.to_string()).expect("no NUL");

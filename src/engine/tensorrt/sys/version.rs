@@ -39,6 +39,11 @@ impl Version {
         })
     }
 
+    /// "8.6.1", without the product.
+    pub fn numbers(&self) -> String {
+        format!("{}.{}.{}", self.major, self.minor, self.patch)
+    }
+
     /// From the head of a column in `abi.tsv`: "8.6.0", "10.16", "rtx-1.7".
     pub(super) fn from_column(head: &str) -> Option<Version> {
         let (family, numbers) = match head.strip_prefix("rtx-") {
@@ -55,13 +60,18 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let product = match self.family {
+        f.write_str(match self {
             Family::TensorRt => "TensorRT",
             Family::Rtx => "TensorRT-RTX",
-        };
-        write!(f, "{product} {}.{}.{}", self.major, self.minor, self.patch)
+        })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.family, self.numbers())
     }
 }
 
