@@ -133,7 +133,6 @@ def test_two_processes_that_build_at_once(tmp_path, run_isolated):
         assert from_disk(told)
 
 
-@only_tensorrt
 def test_in_the_background(tmp_path, run_isolated):
     """Calls of a shape that no engine serves run natively until the one that is built meanwhile takes over."""
     told, _ = gpu_support.isolated(
@@ -170,7 +169,6 @@ def test_in_the_background(tmp_path, run_isolated):
     assert told["builds"] == 2 and told["failures"] == 0
 
 
-@only_tensorrt
 def test_never(tmp_path, run_isolated):
     told, log = gpu_support.isolated(
         run_isolated,
