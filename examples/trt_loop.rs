@@ -47,7 +47,9 @@ impl Bindings for Fixed<'_> {
     }
 
     fn on_host(&self, i: usize) -> Result<Vec<u8>, EngineError> {
-        Err(EngineError::Run(format!("input {i} is a shape tensor, which this program does not feed")))
+        Err(EngineError::Run(format!(
+            "input {i} is a shape tensor, which this program does not feed"
+        )))
     }
 
     fn bind(&mut self, _: &[Vec<i64>], _: usize) -> Result<Bound<'_>, EngineError> {

@@ -3,6 +3,7 @@
 use crate::graph::{WIDTH, segment_body};
 use std::sync::Arc;
 use tftrt::convert::convert;
+use tftrt::engine::cuda::Stream;
 use tftrt::engine::{Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, TensorView, backend_for};
 use tftrt::graph::{DType, Graph, PartialShape, TensorInfo};
 use tftrt::profile::Profile;
@@ -33,8 +34,9 @@ impl Alone {
             profiles: &[Profile::exactly(std::slice::from_ref(&dims), &[])],
             precision: Precision::Fp32,
             workspace_bytes: 1 << 30,
+            tf32: true,
         };
-        let engine = backend_for(false).and_then(|b| b.build(&request)).map_err(|e| e.to_string())?;
+        let engine = backend_for(None).and_then(|b| b.build(&request)).map_err(|e| e.to_string())?;
         Ok(Alone {
             engine,
             input: input.iter().flat_map(|value| value.to_ne_bytes()).collect(),
@@ -69,10 +71,23 @@ impl Bindings for Buffers<'_> {
         self.inputs
     }
 
-    fn bind(&mut self, _shapes: &[Vec<i64>]) -> Result<Bound<'_>, EngineError> {
+    fn output_dtype(&self, _: usize) -> Option<DType> {
+        Some(DType::FLOAT)
+    }
+
+    fn stream(&self) -> Option<Stream> {
+        None
+    }
+
+    fn on_host(&self, i: usize) -> Result<Vec<u8>, EngineError> {
+        Err(EngineError::Run(format!("input {i} is no shape")))
+    }
+
+    fn bind(&mut self, _shapes: &[Vec<i64>], _scratch: usize) -> Result<Bound<'_>, EngineError> {
         Ok(Bound {
             inputs: self.inputs,
             outputs: vec![MemoryMut::Host(self.output)],
+            scratch: 0,
         })
     }
 }

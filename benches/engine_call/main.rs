@@ -77,7 +77,7 @@ fn bench() -> Result<(), String> {
 }
 
 fn backend_version() -> Result<String, String> {
-    tftrt::engine::backend_for(false)
+    tftrt::engine::backend_for(None)
         .and_then(|b| b.version())
         .map_err(|e| e.to_string())
 }

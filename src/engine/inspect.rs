@@ -39,7 +39,9 @@ fn tell(about: &mut Value, plan: Plan) {
 
 fn layers(plan: &Plan) -> Result<Value, String> {
     if plan.backend == onnxruntime::NAME {
-        return Err("an ONNX Runtime engine is its ONNX model; export it (TF_TRT_EXPORT_TRT_ENGINES_PATH) to look at its nodes".to_string());
+        return Err(
+            "an ONNX Runtime engine is its ONNX model; export it (TF_TRT_EXPORT_TRT_ENGINES_PATH) to look at its nodes".to_string(),
+        );
     }
     let text = |e: EngineError| e.to_string();
     let backend = tensorrt::backend_of_device(0).map_err(text)?;

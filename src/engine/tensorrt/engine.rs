@@ -14,10 +14,13 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// The contexts of one profile on one stream.
+type ContextPool = (usize, Stream, Arc<Pool<Context>>);
+
 pub struct TrtEngine {
     backend: &'static TensorRt,
     // Contexts and graphs go before their engine.
-    pools: RwLock<Vec<(usize, Stream, Arc<Pool<Context>>)>>,
+    pools: RwLock<Vec<ContextPool>>,
     replays: Option<Replays>,
     engine: Option<Arc<safe::Engine>>,
     shape_inputs: Vec<bool>,
@@ -116,7 +119,7 @@ impl TrtEngine {
     }
 
     fn pool(&self, profile: usize, stream: Stream) -> Arc<Pool<Context>> {
-        let find = |pools: &[(usize, Stream, Arc<Pool<Context>>)]| {
+        let find = |pools: &[ContextPool]| {
             pools
                 .iter()
                 .find(|(p, s, _)| (*p, *s) == (profile, stream))

@@ -182,6 +182,11 @@ impl Scope {
         }
     }
 
+    /// Whether the log has said something at error level since the scope began, for calls that answer nothing.
+    pub fn has_errors(&self) -> bool {
+        !self.journal.errors.lock().is_empty()
+    }
+
     /// A journal for [`Scope::again`], of the same node.
     pub fn journal(&self) -> Arc<Journal> {
         Arc::new(Journal {
@@ -203,6 +208,13 @@ impl Scope {
     /// What the log has said at error level, for a message of the caller's own; what is said later is kept as before.
     pub fn so_far(&mut self) -> Said {
         Said(std::mem::take(&mut *self.journal.errors.lock()))
+    }
+
+    /// Logs what has been said at error level: TensorRT went on.
+    pub fn tell_so_far(&mut self) {
+        for text in self.journal.errors.lock().drain(..) {
+            tracing::warn!(node = %self.journal.node, "TensorRT: {text}");
+        }
     }
 
     /// The error for an option that the loaded version does not have.
@@ -270,10 +282,7 @@ impl Drop for Scope {
             OPEN.lock().retain(|journal| !Arc::ptr_eq(journal, &self.journal));
         }
         if !self.handed_over {
-            // TensorRT logged errors and went on: they must not be lost.
-            for text in self.journal.errors.lock().drain(..) {
-                tracing::warn!(node = %self.journal.node, "TensorRT: {text}");
-            }
+            self.tell_so_far();
         }
     }
 }

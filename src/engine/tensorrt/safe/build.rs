@@ -65,7 +65,7 @@ pub fn build_plan(library: &Arc<Library>, request: &PlanRequest<'_>) -> Result<B
     let plan = builder.build(&network, &config)?;
     let plan = Plan::new(scope.some("build the engine", plan)?).into_bytes();
     let timing_cache = match request.timing_cache {
-        Some(_) => caches.serialized(&mut scope, &config)?,
+        Some(_) => caches.serialized(&mut scope, &builder, &config)?,
         None => None,
     };
     Ok(BuiltPlan { plan, timing_cache })

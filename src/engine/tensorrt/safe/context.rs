@@ -125,6 +125,10 @@ impl Context {
         }
         self.object
             .set_scratch(if bound.scratch == 0 { nowhere } else { bound.scratch }, engine.scratch())?;
+        // setDeviceMemory answers nothing: where it does not take the memory, the run would work in that of an earlier call.
+        if scope.has_errors() {
+            return Err(scope.refused("take the scratch memory"));
+        }
         if !self.object.enqueue(stream)? {
             // What state TensorRT leaves it in is not said: the next call sets everything again.
             self.inputs = None;

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
-use crate::engine::tensorrt::sys::{Config, Library, Owned, TimingCache};
+use crate::engine::tensorrt::sys::{Builder, Config, Library, Owned, TimingCache};
 use bytes::Bytes;
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ impl Caches {
     /// warning: TensorRT's own where it makes the empty one itself, as it does of bytes that it cannot read.
     pub fn attach<'b>(&'b self, scope: &mut Scope, config: &Owned<'b, Config>, blob: &[u8]) -> Result<(), Error> {
         if !blob.is_empty() {
-            if set(config, &self.given, blob)? {
+            // TensorRT may take it, say in its log that it will not be used, and measure nothing into it.
+            if set(config, &self.given, blob)? && !scope.has_errors() {
                 return Ok(());
             }
             tracing::warn!(
@@ -37,8 +38,13 @@ impl Caches {
         Ok(())
     }
 
-    /// The cache that `config` has after a build.
-    pub fn serialized(&self, scope: &mut Scope, config: &Owned<'_, Config>) -> Result<Option<Bytes>, Error> {
+    /// The cache that `config` has after a build; `None` where TensorRT cannot write it, or could not read it again.
+    pub fn serialized(
+        &self,
+        scope: &mut Scope,
+        builder: &Owned<'static, Builder>,
+        config: &Owned<'_, Config>,
+    ) -> Result<Option<Bytes>, Error> {
         if self.given.get().is_none() && self.empty.get().is_none() {
             return Ok(None);
         }
@@ -46,12 +52,33 @@ impl Caches {
             return Ok(None);
         };
         let memory = cache.serialize()?;
-        if memory.is_none() {
-            // The engine is built; only the next build will take longer.
+        // The engine is built; only the next build will take longer.
+        let Some(memory) = memory else {
             tracing::warn!(node = scope.node(), "TensorRT cannot write its timing cache{}", scope.so_far());
+            return Ok(None);
+        };
+        let bytes = Plan::new(memory).into_bytes();
+        scope.tell_so_far();
+        if readable(scope, builder, &bytes)? {
+            return Ok(Some(bytes));
         }
-        Ok(memory.map(|memory| Plan::new(memory).into_bytes()))
+        tracing::warn!(
+            node = scope.node(),
+            "TensorRT does not take the timing cache that it wrote ({} bytes); it is not kept{}",
+            bytes.len(),
+            scope.so_far()
+        );
+        Ok(None)
     }
+}
+
+/// Whether a build could use this cache: what is kept unread would spoil every later build.
+fn readable(scope: &Scope, builder: &Owned<'static, Builder>, blob: &[u8]) -> Result<bool, Error> {
+    let place = OnceCell::new();
+    let Some(config) = builder.create_config()? else {
+        return Ok(false);
+    };
+    Ok(set(&config, &place, blob)? && !scope.has_errors())
 }
 
 /// What two timing caches know, in one; where both know something, the first.
