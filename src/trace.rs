@@ -20,15 +20,19 @@ pub fn install(hooks: Hooks) {
 
 /// A range of this thread until it is dropped.
 pub struct Range {
-    tensorflow: Option<i64>,
+    tensorflow: Option<(&'static Hooks, i64)>,
     nvtx: bool,
     one_thread: std::marker::PhantomData<*const ()>,
 }
 
 /// Begins a range. Without a profiler it costs some nanoseconds.
 pub fn range(name: &'static CStr) -> Range {
+    range_of(HOOKS.get(), name)
+}
+
+fn range_of(hooks: Option<&'static Hooks>, name: &'static CStr) -> Range {
     Range {
-        tensorflow: HOOKS.get().map(|hooks| (hooks.begin)(name.to_str().unwrap_or("tftrt"))),
+        tensorflow: hooks.map(|hooks| (hooks, (hooks.begin)(name.to_str().unwrap_or("tftrt")))),
         nvtx: nvtx::push(name),
         one_thread: std::marker::PhantomData,
     }
@@ -39,7 +43,7 @@ impl Drop for Range {
         if self.nvtx {
             nvtx::pop();
         }
-        if let (Some(id), Some(hooks)) = (self.tensorflow, HOOKS.get()) {
+        if let Some((hooks, id)) = self.tensorflow {
             (hooks.end)(id);
         }
     }
@@ -54,17 +58,17 @@ mod tests {
 
     #[test]
     fn ranges_end_in_the_opposite_order() {
-        install(Hooks {
+        static HOOKS: Hooks = Hooks {
             begin: |name| {
                 let mut seen = SEEN.lock();
                 seen.push(format!("begin {name}"));
                 seen.len() as i64
             },
             end: |id| SEEN.lock().push(format!("end {id}")),
-        });
+        };
         {
-            let _outer = range(c"outer");
-            let _inner = range(c"inner");
+            let _outer = range_of(Some(&HOOKS), c"outer");
+            let _inner = range_of(Some(&HOOKS), c"inner");
         }
         assert_eq!(*SEEN.lock(), ["begin outer", "begin inner", "end 2", "end 1"]);
     }

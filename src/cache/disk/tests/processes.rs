@@ -111,6 +111,8 @@ impl Process {
             .env("TF_CPP_MIN_LOG_LEVEL", "2")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ours may be a file that is longer than a child's limit.
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
