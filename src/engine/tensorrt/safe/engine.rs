@@ -121,8 +121,7 @@ impl Engine {
             self.object.create_context()?
         };
         let mut object = scope.some("create an execution context", object)?;
-        // The first context of 8.6 has profile 0 by itself, the next ones none.
-        if self.profiles > 0 && !object.set_profile(profile, stream)? {
+        if self.profiles > 1 && !object.set_profile(profile, stream)? {
             return Err(scope.refused("set the optimization profile"));
         }
         Ok(Context::new(object, scope.journal(), self))

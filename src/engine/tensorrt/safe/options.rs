@@ -70,11 +70,6 @@ pub(super) fn apply(scope: &mut Scope, config: &Owned<'_, Config>, options: &Bui
     if options.fp16_flag && !flag(scope, config, "kFP16", true)? {
         return Err(scope.unsupported("builder flag kFP16: a network's precisions are what its ONNX model says"));
     }
-    // Contexts of one profile beside one another, which 8.6 allows only to engines that were built for it. Later versions have it
-    // without being asked, and another feature of that number.
-    if let Some(feature) = library.table().value("PreviewFeature", "kPROFILE_SHARING_0806") {
-        config.enable_preview_feature(feature)?;
-    }
     // On by default. A version without the flag would have no TF32 to turn off.
     flag(scope, config, "kTF32", options.tf32)?;
     // Leave to do something, no order: without the flag the engine is as right.

@@ -52,14 +52,6 @@ impl<'b> Owned<'b, Config> {
         Ok(())
     }
 
-    /// `setPreviewFeature`, on; `feature` is a `PreviewFeature`.
-    pub fn enable_preview_feature(&self, feature: i32) -> Result<(), MissingMethod> {
-        let slot = self.index(self.library().slots.config.set_preview_feature)?;
-        // SAFETY: `void setPreviewFeature(PreviewFeature, bool)`.
-        unsafe { vcall!(self.implementation(), slot, fn(i32, bool), feature, true) };
-        Ok(())
-    }
-
     /// `createTimingCache` from what `serialize` gave, or an empty one from nothing; `None` where TensorRT cannot read it. It
     /// belongs to no config.
     pub fn create_timing_cache(&self, blob: &[u8]) -> Result<Option<Owned<'static, TimingCache>>, MissingMethod> {

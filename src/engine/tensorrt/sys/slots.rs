@@ -89,7 +89,6 @@ slots! {
         timing_cache = "getTimingCache",
         set_compute_capability_count = "setNbComputeCapabilities",
         set_compute_capability = "setComputeCapability",
-        set_preview_feature = "setPreviewFeature",
     }
     timing_cache: TimingCacheSlots, "VTimingCache" {
         serialize = "serialize",
