@@ -44,38 +44,40 @@ impl<T> Pool<T> {
     /// # Errors
     /// `make`'s, where there is none at all: while others exist, a failure to make one more (memory, say) means waiting for them.
     pub fn take<E>(&self, preferred: impl Fn(&T) -> bool, make: impl FnOnce() -> Result<T, E>) -> Result<Lease<'_, T>, E> {
+        let mut make = Some(make);
+        let mut failure = None;
+        let mut counted = false;
         let mut state = self.state.lock();
-        if let Some(item) = state.pop(&preferred) {
-            return Ok(self.lease(item));
-        }
-        if state.count < self.bound {
-            state.count += 1;
-            drop(state);
-            // Nobody waits while it is made. Where it fails, the place is free again.
-            let place = Place(self);
-            match make() {
-                Ok(item) => {
-                    std::mem::forget(place);
-                    return Ok(self.lease(item));
-                }
-                Err(e) => {
-                    drop(place);
-                    state = self.state.lock();
-                    if let Some(item) = state.pop(&preferred) {
-                        return Ok(self.lease(item));
-                    }
-                    if state.count == 0 {
-                        return Err(e);
-                    }
-                }
-            }
-        }
-        self.waits.fetch_add(1, Relaxed);
         loop {
-            self.freed.wait(&mut state);
             if let Some(item) = state.pop(&preferred) {
                 return Ok(self.lease(item));
             }
+            if let Some(make) = make.take_if(|_| state.count < self.bound) {
+                state.count += 1;
+                drop(state);
+                // Nobody waits while it is made. Where it fails, the place is free again.
+                let place = Place(self);
+                match make() {
+                    Ok(item) => {
+                        std::mem::forget(place);
+                        return Ok(self.lease(item));
+                    }
+                    Err(e) => failure = Some(e),
+                }
+                drop(place);
+                state = self.state.lock();
+                continue;
+            }
+            if state.count == 0
+                && let Some(e) = failure
+            {
+                return Err(e);
+            }
+            if !counted {
+                counted = true;
+                self.waits.fetch_add(1, Relaxed);
+            }
+            self.freed.wait(&mut state);
         }
     }
 
@@ -84,6 +86,12 @@ impl<T> Pool<T> {
             pool: self,
             item: Some(item),
         }
+    }
+
+    /// Wakes all who wait, for there is one less: some may make one, and those whose own attempt failed have to know where none
+    /// is left to wait for.
+    fn room(&self) {
+        self.freed.notify_all();
     }
 
     /// How many exist.
@@ -110,6 +118,7 @@ struct Place<'p, T>(&'p Pool<T>);
 impl<T> Drop for Place<'_, T> {
     fn drop(&mut self) {
         self.0.state.lock().count -= 1;
+        self.0.room();
     }
 }
 
@@ -142,11 +151,17 @@ impl<T> Drop for Lease<'_, T> {
     fn drop(&mut self) {
         let mut state = self.pool.state.lock();
         match self.item.take() {
-            Some(item) => state.free.push(item),
-            None => state.count -= 1,
+            Some(item) => {
+                state.free.push(item);
+                drop(state);
+                self.pool.freed.notify_one();
+            }
+            None => {
+                state.count -= 1;
+                drop(state);
+                self.pool.room();
+            }
         }
-        drop(state);
-        self.pool.freed.notify_one();
     }
 }
 
@@ -194,6 +209,72 @@ mod tests {
         });
         pool.take(any, || Ok::<_, ()>(2)).unwrap().discard();
         assert_eq!(pool.count(), 0);
+    }
+
+    /// Waits until `waiting` calls of `pool` have found nothing.
+    fn until(pool: &Pool<usize>, waiting: u64) {
+        while pool.waits() < waiting {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_one_that_could_not_be_made_makes_its_own() {
+        let pool = Pool::<usize>::new(1);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                let make = || {
+                    until(&pool, 2);
+                    Err("no memory")
+                };
+                pool.take(any, make).map(|lease| *lease)
+            });
+            while pool.count() == 0 {
+                std::thread::yield_now();
+            }
+            let second = scope.spawn(|| pool.take(any, || Ok::<_, ()>(2)).map(|lease| *lease));
+            let third = scope.spawn(|| pool.take(any, || Ok::<_, ()>(2)).map(|lease| *lease));
+            assert_eq!((second.join().unwrap(), third.join().unwrap()), (Ok(2), Ok(2)));
+            // Its error, or what another call made meanwhile.
+            assert!(matches!(first.join().unwrap(), Err("no memory") | Ok(2)));
+        });
+    }
+
+    #[test]
+    fn where_no_attempt_succeeds_every_call_gets_its_error() {
+        const THREADS: usize = 4;
+        let pool = Pool::<usize>::new(THREADS);
+        let all_make = Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            let calls: Vec<_> = (0..THREADS)
+                .map(|i| {
+                    let (pool, all_make) = (&pool, &all_make);
+                    scope.spawn(move || {
+                        let make = || {
+                            all_make.wait();
+                            Err(i)
+                        };
+                        pool.take(any, make).err()
+                    })
+                })
+                .collect();
+            for (i, call) in calls.into_iter().enumerate() {
+                assert_eq!(call.join().unwrap(), Some(i));
+            }
+        });
+        assert_eq!(pool.count(), 0);
+    }
+
+    #[test]
+    fn the_place_of_one_that_is_given_up_goes_to_who_waits() {
+        let pool = Pool::<usize>::new(1);
+        let first = pool.take(any, || Ok::<_, ()>(1)).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| *pool.take(any, || Ok::<_, ()>(2)).unwrap());
+            until(&pool, 1);
+            first.discard();
+            assert_eq!(waiting.join().unwrap(), 2);
+        });
     }
 
     #[test]

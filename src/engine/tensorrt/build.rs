@@ -59,7 +59,8 @@ fn key(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], typing: Typ
         onnx_sha256: Sha256::digest(model).into(),
         profiles: request.profiles.to_vec(),
         precision: format!("{:?} {typing:?}", request.precision),
-        settings: vec![format!("{options:?}")],
+        // Plans of before profiles were shared are none of these.
+        settings: vec![format!("{options:?}"), "shared profiles".to_string()],
         backend: backend.name().to_string(),
         backend_version: backend.library.version().to_string(),
         compute_capability: backend.properties.compute_capability,

@@ -27,6 +27,8 @@ pub struct Engine {
     inputs: Vec<Option<Tensor>>,
     outputs: Vec<Tensor>,
     profiles: usize,
+    /// Whether shapes are open, so that a context needs a profile.
+    dynamic: bool,
     scratch: usize,
     /// TensorRT does not say that contexts may be made at the same time.
     making: Mutex<()>,
@@ -45,11 +47,14 @@ impl Engine {
         let output = table.value("TensorIOMode", "kOUTPUT");
         let host = table.value("TensorLocation", "kHOST");
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let mut dynamic = false;
         for name in object.tensors()? {
             let number = number(&name).ok_or_else(|| scope.inputs(format!("the plan's tensor {name} has no number at its end")))?;
             let c_name = CString::new(name.as_str()).map_err(|_| scope.inputs(format!("tensor name {name:?} holds a NUL")))?;
             let facts = object.tensor_facts(&c_name)?;
-            let list = if Some(facts.mode) == output { &mut outputs } else { &mut inputs };
+            let is_output = Some(facts.mode) == output;
+            dynamic |= !is_output && (facts.shape_io || object.shape(&c_name)?.0.iter().any(|&size| size < 0));
+            let list = if is_output { &mut outputs } else { &mut inputs };
             if number >= list.len() {
                 if number > MOST_TENSORS {
                     return Err(scope.inputs(format!("the plan's tensor {name} has a number beyond {MOST_TENSORS}")));
@@ -73,6 +78,7 @@ impl Engine {
         Ok(Engine {
             node: node.to_string(),
             profiles: object.profile_count()?,
+            dynamic,
             scratch: object.scratch_bytes()?,
             inputs,
             outputs,
@@ -121,7 +127,8 @@ impl Engine {
             self.object.create_context()?
         };
         let mut object = scope.some("create an execution context", object)?;
-        if self.profiles > 1 && !object.set_profile(profile, stream)? {
+        // TensorRT itself gives a profile, the first, to an engine's first context only.
+        if (self.dynamic || self.profiles > 1) && !object.set_profile(profile, stream)? {
             return Err(scope.refused("set the optimization profile"));
         }
         Ok(Context::new(object, scope.journal(), self))

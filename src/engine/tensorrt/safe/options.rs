@@ -67,6 +67,13 @@ pub(super) fn apply(scope: &mut Scope, config: &Owned<'_, Config>, options: &Bui
         Verbosity::Detailed => "kDETAILED",
     };
     config.set_profiling_verbosity(required(library, "ProfilingVerbosity", verbosity)?)?;
+    // In 8.6 a profile is for one context at a time otherwise, and several calls have a context each ("when using dynamic shapes,
+    // each optimization profile can only have one execution context"). From 10 on it is so without being asked.
+    if library.version().major < 10
+        && let Some(sharing) = library.table().value("PreviewFeature", "kPROFILE_SHARING_0806")
+    {
+        config.set_preview_feature(sharing)?;
+    }
     if options.fp16_flag && !flag(scope, config, "kFP16", true)? {
         return Err(scope.unsupported("builder flag kFP16: a network's precisions are what its ONNX model says"));
     }

@@ -44,6 +44,14 @@ impl<'b> Owned<'b, Config> {
         Ok(())
     }
 
+    /// `setPreviewFeature`: turns on a `PreviewFeature`.
+    pub fn set_preview_feature(&self, feature: i32) -> Result<(), MissingMethod> {
+        let slot = self.index(self.library().slots.config.set_preview_feature)?;
+        // SAFETY: `void setPreviewFeature(PreviewFeature, bool)`.
+        unsafe { vcall!(self.implementation(), slot, fn(i32, bool), feature, true) };
+        Ok(())
+    }
+
     /// `setProfilingVerbosity`; `verbosity` is a `ProfilingVerbosity`.
     pub fn set_profiling_verbosity(&self, verbosity: i32) -> Result<(), MissingMethod> {
         let slot = self.index(self.library().slots.config.set_profiling_verbosity)?;

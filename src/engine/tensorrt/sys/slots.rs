@@ -84,6 +84,7 @@ slots! {
         get_flag = "getFlag",
         set_optimization_level = "setBuilderOptimizationLevel",
         set_profiling_verbosity = "setProfilingVerbosity",
+        set_preview_feature = "setPreviewFeature",
         create_timing_cache = "createTimingCache",
         set_timing_cache = "setTimingCache",
         timing_cache = "getTimingCache",
