@@ -20,6 +20,7 @@ impl Caches {
     /// warning: TensorRT's own where it makes the empty one itself, as it does of bytes that it cannot read.
     pub fn attach<'b>(&'b self, scope: &mut Scope, config: &Owned<'b, Config>, blob: &[u8]) -> Result<(), Error> {
         if !blob.is_empty() {
+            scope.tell_so_far();
             // TensorRT may take it, say in its log that it will not be used, and measure nothing into it.
             if set(config, &self.given, blob)? && !scope.has_errors() {
                 return Ok(());
