@@ -103,7 +103,9 @@ GpuHandle Call::gpu() const { return gpu_handle(parts_->context); }
 int32_t Call::output_dtype(size_t i) const { return parts_->context->expected_output_dtype(i); }
 
 void Call::commit_outputs() const {
-  for (size_t i = 0; i < parts_->outputs.size(); ++i) parts_->context->set_output(i, parts_->outputs[i]);
+  // Moved: whoever gets an output and is its only owner may write into it.
+  for (size_t i = 0; i < parts_->outputs.size(); ++i) parts_->context->set_output(i, std::move(parts_->outputs[i]));
+  parts_->outputs.clear();
 }
 
 std::unique_ptr<ResourceRef> Call::resource(rust::Str name, int64_t capacity, Outcome& out) const {
@@ -168,7 +170,12 @@ void Call::fail(int32_t code, rust::Str message) const {
   parts_->context->SetStatus(absl::Status(static_cast<absl::StatusCode>(code), to_string(message)));
 }
 
-void finish_call(std::unique_ptr<Call> call) { std::exchange(call->parts().done, nullptr)(); }
+void finish_call(std::unique_ptr<Call> call) {
+  tensorflow::AsyncOpKernel::DoneCallback done = std::exchange(call->parts().done, nullptr);
+  // The memory goes first: what comes next in the graph may begin inside of done.
+  call.reset();
+  done();
+}
 
 namespace {
 

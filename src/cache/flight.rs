@@ -24,6 +24,22 @@ impl<E: ?Sized> Flight<E> {
         self.arrived.notify_all();
     }
 
+    /// Where nothing has landed: those who wait get `why`, and the next call builds. For a flight that is still among those under
+    /// way; the others have landed.
+    pub(super) fn give_up(&self, why: &str) {
+        let mut landed = self.landed.lock();
+        if landed.is_none() {
+            *landed = Some(Err(Arc::from(why)));
+            drop(landed);
+            self.arrived.notify_all();
+        }
+    }
+
+    /// Of a flight that is still among those under way: whether it was given up. They leave before they land.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.landed.lock().is_some()
+    }
+
     /// What the build gave, even if the cache has evicted it since.
     pub(super) fn wait(&self) -> Landed<E> {
         let mut landed = self.landed.lock();

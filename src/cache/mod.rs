@@ -75,11 +75,17 @@ pub enum Begin<E: ?Sized> {
     Start(Ticket<E>),
 }
 
-/// The duty to build an engine.
+/// The duty to build an engine. Dropped without [`EngineCache::finish`], it goes to the next call that asks for the key.
 #[must_use = "those who ask for the same key meanwhile wait for the build"]
 pub struct Ticket<E: ?Sized> {
     key: Key,
     flight: Arc<Flight<E>>,
+}
+
+impl<E: ?Sized> Drop for Ticket<E> {
+    fn drop(&mut self) {
+        self.flight.give_up("the build was given up before it began");
+    }
 }
 
 /// What a build gives.
@@ -179,6 +185,17 @@ impl<E: ?Sized> EngineCache<E> {
         self.capacity.get()
     }
 
+    /// The engine for a call where there is one, which counts as a hit. A call that misses is counted by what it asks next.
+    pub fn hit(&self, call: &Lookup<'_>) -> Option<Hit<E>> {
+        let (engine, profile) = self.state.lock().serving(self.mode, call)?;
+        self.counters.answered(true);
+        Some(Hit {
+            engine,
+            profile,
+            built: false,
+        })
+    }
+
     /// What there is for a call, without building. For calls that must not build, instead of [`Self::get_or_build`]: either
     /// counts a hit or a miss.
     pub fn lookup(&self, call: &Lookup<'_>) -> Found<E> {
@@ -263,13 +280,6 @@ impl<E: ?Sized> EngineCache<E> {
     pub fn finish(&self, ticket: Ticket<E>, build: impl FnOnce() -> Result<Built<E>, String>) {
         let outcome = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
         self.land(&ticket.key, &ticket.flight, outcome);
-    }
-
-    /// Remembers that there is no engine for `key` and why, so that [`Self::lookup`] says so from now on.
-    pub fn remember_failure(&self, key: &[Vec<i64>], reason: &str) {
-        let forgotten = self.state.lock().failures.push(key.to_vec(), Arc::from(reason));
-        drop(forgotten);
-        self.counters.failed();
     }
 
     /// Puts in an engine that was not built but read from a file. One of the same key is replaced; at capacity, the least
@@ -382,7 +392,7 @@ impl<E: ?Sized> State<E> {
             // Built, and not for this call: to build it again would change nothing.
             return Plan::Refuse(unserved());
         }
-        if let Some(flight) = self.flights.get(key) {
+        if let Some(flight) = self.flights.get(key).filter(|flight| !flight.is_given_up()) {
             return Plan::Wait(flight.clone());
         }
         let flight = Arc::new(Flight::new());

@@ -86,10 +86,41 @@ fn a_failure_is_not_tried_again_and_takes_no_room() {
 fn remembered_failures_are_bounded() {
     let cache = implicit(1);
     for width in 0..2000 {
-        cache.remember_failure(&shapes(1, width), "not allowed");
+        let key = shapes(1, width);
+        assert!(
+            cache
+                .get_or_build(&Lookup::shapes(&key), || Err("not possible".to_string()))
+                .is_err()
+        );
     }
     assert_eq!(cache.stats().remembered_failures, REMEMBERED_FAILURES.get() as u64);
     assert!(cache.is_empty());
+}
+
+#[test]
+fn a_ticket_that_is_dropped_leaves_nobody_waiting() {
+    let cache = implicit(1);
+    let key = shapes(1, 1);
+    let call = Lookup::shapes(&key);
+    let Begin::Start(ticket) = cache.begin(&key, &call) else {
+        panic!("nobody builds")
+    };
+    assert!(matches!(cache.begin(&key, &call), Begin::Building));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| cache.get_or_build(&call, || panic!("somebody else builds")).map(|_| ()));
+        while cache.stats().waits == 0 {
+            thread::yield_now();
+        }
+        drop(ticket);
+        assert!(waiting.join().unwrap().is_err_and(|why| why.contains("given up")));
+    });
+    assert!(matches!(cache.lookup(&call), Found::Missing), "it is no failure of the engine's");
+    let Begin::Start(ticket) = cache.begin(&key, &call) else {
+        panic!("the next one builds")
+    };
+    cache.finish(ticket, || make(&key));
+    assert_eq!(ready(&cache, &key), Some(key.clone()));
+    assert_eq!(cache.hit(&call).map(|hit| hit.built), Some(false));
 }
 
 #[test]

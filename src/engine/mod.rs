@@ -72,6 +72,13 @@ pub struct TensorView<'a> {
     pub memory: Memory<'a>,
 }
 
+impl TensorView<'_> {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.dims.iter().product::<i64>() as usize * self.dtype.size()
+    }
+}
+
 pub enum Memory<'a> {
     Host(&'a [u8]),
     /// An address in device memory.

@@ -190,6 +190,10 @@ impl EngineOp {
             shapes: call.shapes(),
             values: &values,
         };
+        // Nearly every call ends here.
+        if let Some(hit) = cache.hit(&lookup) {
+            return Ok(hit);
+        }
         let key = self.key(call);
         let policy = Settings::build_policy();
         if !self.attrs.allow_build_at_runtime || policy == BuildPolicy::Never {
@@ -205,7 +209,7 @@ impl EngineOp {
                         false => "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)",
                         true => "no engine serves the call, and building at run time is off (TFTRT_BUILD=never)",
                     };
-                    cache.remember_failure(&key, why);
+                    // Not remembered: another node of this segment may build, or the variable change.
                     Err(self.no_engine(call, why))
                 }
             };

@@ -28,8 +28,8 @@ pub struct EngineSet {
     capacity: i64,
     /// Made by the first call: only a node knows its batch mode.
     cache: OnceLock<EngineCache<dyn Engine>>,
-    /// What a file brought before the first call.
-    loaded: Mutex<Vec<Loaded>>,
+    /// What a file brought before the first call; `None` from then on.
+    loaded: Mutex<Option<Vec<Loaded>>>,
     recorder: Mutex<Recorder>,
     /// Whether some engine asked for values.
     wants_values: AtomicBool,
@@ -42,7 +42,7 @@ impl EngineSet {
         EngineSet {
             capacity,
             cache: OnceLock::new(),
-            loaded: Mutex::default(),
+            loaded: Mutex::new(Some(Vec::new())),
             recorder: Mutex::default(),
             wants_values: AtomicBool::new(false),
             remembered: Mutex::default(),
@@ -53,7 +53,8 @@ impl EngineSet {
     pub fn cache(&self, mode: Mode, more: impl FnOnce() -> Option<Loaded>) -> &EngineCache<dyn Engine> {
         self.cache.get_or_init(|| {
             let cache = EngineCache::new(mode, self.capacity);
-            for one in std::mem::take(&mut *self.loaded.lock()).into_iter().chain(more()) {
+            let loaded = self.loaded.lock().take().unwrap_or_default();
+            for one in loaded.into_iter().chain(more()) {
                 // In explicit batch mode one engine has all profiles, and is cached under no shapes.
                 let key = if mode == Mode::ImplicitBatch { one.key } else { Key::new() };
                 self.note(&*one.engine);
@@ -69,11 +70,13 @@ impl EngineSet {
 
     /// Keeps an engine of a file for the first call. False where calls have come already: they have what they need.
     pub fn keep(&self, loaded: Loaded) -> bool {
-        if self.cache.get().is_some() {
-            return false;
+        match self.loaded.lock().as_mut() {
+            Some(list) => {
+                list.push(loaded);
+                true
+            }
+            None => false,
         }
-        self.loaded.lock().push(loaded);
-        true
     }
 
     pub fn remember(&self, profiles: Vec<Profile>) {
@@ -155,6 +158,7 @@ impl EngineSet {
                 .loaded
                 .lock()
                 .iter()
+                .flatten()
                 .map(|l| Loaded {
                     key: l.key.clone(),
                     profiles: l.profiles.clone(),

@@ -24,6 +24,12 @@ const ALIGNMENT: usize = 256;
 
 impl DeviceMemory for TensorflowMemory {
     fn allocate(&self, bytes: usize, alignment: usize) -> Option<u64> {
+        // TensorRT's own threads ask too: CUDA may want some context even for a stream that has one.
+        let _current = self
+            .context
+            .enter()
+            .map_err(|e| tracing::warn!("device memory for an engine: {e}"))
+            .ok()?;
         let extra = if alignment > ALIGNMENT { alignment } else { 0 };
         let given = ffi::device_allocate(self.allocator, bytes.checked_add(extra)?, alignment.min(ALIGNMENT));
         if let Err(e) = given.outcome.check() {

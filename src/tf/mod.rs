@@ -4,6 +4,7 @@ mod api;
 mod call;
 mod device;
 mod entry;
+mod exit;
 mod ffi;
 mod host;
 mod init;
@@ -12,6 +13,7 @@ mod status;
 
 pub use call::{Call, CallBindings};
 pub use device::tensor_float_32_enabled;
+pub use exit::at_exit;
 pub use host::{TensorflowHost, infer_shapes};
 pub use init::{BUILT_FOR, load_error};
 pub use status::{Code, Status};

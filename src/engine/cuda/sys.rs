@@ -3,13 +3,15 @@
 
 use super::{CudaError, Properties};
 use cudarc::driver::sys;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-/// Held for writing while a stream is captured: CUDA refuses to wait for a whole device meanwhile.
+/// Held for writing while a stream is captured: CUDA refuses to wait for a whole device meanwhile, whichever thread asks. Held for
+/// reading by whoever waits for a device, or lets TensorRT do what may wait for one. Nobody waits for it for writing, so that a
+/// thread may hold it for reading twice.
 static CAPTURING: RwLock<()> = RwLock::new(());
 
 thread_local! {
@@ -106,7 +108,7 @@ impl Context {
         if CAPTURING_HERE.get() {
             return Ok(());
         }
-        let _none_captures = CAPTURING.read();
+        let _none_captures = no_capture();
         let _current = self.enter()?;
         // SAFETY: no arguments; the context is current.
         checked("wait for the device", unsafe { sys::cuCtxSynchronize() })
@@ -136,6 +138,24 @@ impl Context {
             compute_capability: (major.unsigned_abs(), minor.unsigned_abs()),
         })
     }
+}
+
+/// While it lives, no stream is captured.
+pub struct NoCapture {
+    _guard: Option<RwLockReadGuard<'static, ()>>,
+}
+
+/// Keeps streams from being captured, for work that may wait for the whole device, which CUDA refuses meanwhile. Waits for the
+/// end of a capture of another thread; within one it does nothing.
+pub fn no_capture() -> NoCapture {
+    NoCapture {
+        _guard: (!CAPTURING_HERE.get()).then(|| CAPTURING.read()),
+    }
+}
+
+/// Whether [`OwnStream::capture`] would find nothing in its way now.
+pub fn may_capture() -> bool {
+    !CAPTURING.is_locked()
 }
 
 /// A thread's context until it is dropped. It stays on its thread.
@@ -187,13 +207,16 @@ impl OwnStream {
         Stream(self.0)
     }
 
-    /// What `work` gives to this stream, as a graph instead of being run.
+    /// What `work` gives to this stream, as a graph instead of being run. `None`, without doing anything, while a [`NoCapture`]
+    /// lives: an engine's build may take minutes, and is not waited for.
     ///
     /// # Errors
     /// `work`'s own, or CUDA's where something in it cannot be captured; the stream is usable again in either case.
-    pub fn capture<E: From<CudaError>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<Graph, E> {
+    pub fn capture<E: From<CudaError>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<Option<Graph>, E> {
         let stream = self.stream().raw();
-        let _alone = CAPTURING.write();
+        let Some(_alone) = CAPTURING.try_write() else {
+            return Ok(None);
+        };
         // Relaxed: this thread may allocate meanwhile, and what other threads do (TensorFlow's among them) is not looked at.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is ours, and used by nobody else.
@@ -211,7 +234,7 @@ impl OwnStream {
             checked("make a graph ready", unsafe {
                 sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0)
             })?;
-            Ok(Graph(exec as u64))
+            Ok(Some(Graph(exec as u64)))
         });
         if !graph.is_null() {
             // SAFETY: ours; what was instantiated does not depend on it.

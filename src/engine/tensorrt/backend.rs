@@ -147,6 +147,7 @@ impl Backend for TensorRt {
 
     fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let _current = self.context.enter()?;
+        let _builds = cuda::no_capture();
         let engine = build::engine(self, request)?;
         engine.check_types(request.model).map_err(EngineError::Build)?;
         Ok(Arc::new(engine))
@@ -154,6 +155,7 @@ impl Backend for TensorRt {
 
     fn load(&'static self, node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
         let _current = self.context.enter()?;
+        let _loads = cuda::no_capture();
         Ok(Arc::new(TrtEngine::load(self, node, &payload, false)?))
     }
 }

@@ -1,11 +1,12 @@
 //! One engine on the GPU: a call takes a context from the pool of its profile and stream, or replays a captured graph.
 
+use super::aligned::Copies;
 use super::backend::TensorRt;
 use super::replay::Replays;
 use super::safe::{self, Context};
 use crate::cache::pool::Pool;
 use crate::convert::Model;
-use crate::engine::cuda::Stream;
+use crate::engine::cuda::{self, Stream};
 use crate::engine::{Backend, Bindings, Engine, EngineError, Run, Usage};
 use crate::settings::Settings;
 use crate::trace;
@@ -184,10 +185,17 @@ impl Engine for TrtEngine {
             .take(|context| context.is_set_to(io.inputs()), || engine.context(profile, stream))
             .map_err(failed)?;
         context.set_inputs(engine, io).map_err(failed)?;
-        let bound = {
+        let copies = Copies::needed(io.inputs(), engine.scratch());
+        let mut bound = {
             let _range = trace::range(c"tftrt bind");
-            io.bind(context.outputs(), engine.scratch())?
+            let scratch = copies.as_ref().map_or(engine.scratch(), |copies| copies.scratch);
+            io.bind(context.outputs(), scratch)?
         };
+        let aligned;
+        if let Some(copies) = copies {
+            aligned = copies.make(bound.inputs, bound.scratch, stream)?;
+            bound.inputs = &aligned;
+        }
         let _range = trace::range(c"tftrt enqueue");
         let begun = Instant::now();
         context
@@ -204,11 +212,19 @@ impl Drop for TrtEngine {
     fn drop(&mut self) {
         // Runs may be under way that read the weights, and the memory may go to somebody on another stream. The context has to be
         // current while TensorRT frees what is on the device.
-        let waited = self.backend.context.synchronize();
-        let current = self.backend.context.enter();
-        if let (Err(e), _) | (_, Err(e)) = (&waited, &current) {
+        let _current = match self.backend.context.enter() {
+            Ok(current) => current,
+            Err(e) => {
+                // The process is ending, and CUDA has gone before: so has what is on the device, and TensorRT would call CUDA.
+                tracing::debug!("the end of an engine: {e}");
+                std::mem::forget((self.replays.take(), std::mem::take(&mut *self.pools.write()), self.engine.take()));
+                return;
+            }
+        };
+        if let Err(e) = self.backend.context.synchronize() {
             tracing::warn!("the end of an engine: {e}");
         }
+        let _ends = cuda::no_capture();
         self.replays = None;
         self.pools.write().clear();
         self.engine = None;

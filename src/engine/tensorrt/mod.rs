@@ -5,6 +5,7 @@
 //! layout) and all `unsafe` code; [`result`] turns refusals into errors that carry TensorRT's own messages; [`safe`] has the
 //! objects that the rest of the crate uses.
 
+mod aligned;
 mod backend;
 mod build;
 mod engine;

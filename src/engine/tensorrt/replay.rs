@@ -63,6 +63,17 @@ struct Captured {
     shapes: Vec<Vec<i64>>,
     /// The graph refers to memory of its context's.
     _context: Context,
+    /// What the context was used on last; dropped after it.
+    _stream: OwnStream,
+}
+
+/// What came of capturing.
+enum Attempt {
+    Captured(Box<Captured>),
+    /// The outputs are too large to be copied.
+    TooLarge,
+    /// Something else keeps streams from being captured now.
+    Later,
 }
 
 impl Replays {
@@ -81,7 +92,7 @@ impl Replays {
 
     /// Replays a call whose shapes are known well enough; `None` where it is to run as any other.
     pub fn run(&self, engine: &safe::Engine, profile: usize, stream: Stream, io: &mut dyn Bindings) -> Result<Option<Run>, EngineError> {
-        if io.inputs().iter().map(bytes_of).sum::<usize>() > MOST_BYTES {
+        if io.inputs().iter().map(TensorView::bytes).sum::<usize>() > MOST_BYTES {
             return Ok(None);
         }
         let mut state = self.state.lock();
@@ -92,16 +103,23 @@ impl Replays {
                 *times += 1;
                 return Ok(None);
             }
+            What::Seen(_) if !cuda::may_capture() => return Ok(None),
             What::Seen(_) => {
                 known.what = What::Not;
                 match self.capture(&mut state, engine, profile, stream, io) {
-                    Ok(None) => return Ok(None),
-                    Ok(Some(captured)) => {
+                    Ok(Attempt::TooLarge) => return Ok(None),
+                    Ok(Attempt::Later) => {
+                        state.find(profile, stream, io.inputs()).what = What::Seen(0);
+                        state.give_up_scratch(stream);
+                        return Ok(None);
+                    }
+                    Ok(Attempt::Captured(captured)) => {
                         state.count += 1;
-                        state.find(profile, stream, io.inputs()).what = What::Captured(Box::new(captured));
+                        state.find(profile, stream, io.inputs()).what = What::Captured(captured);
                         state.forget();
                     }
                     Err(e) => {
+                        state.give_up_scratch(stream);
                         tracing::debug!(node = engine.node(), "calls of these shapes are not replayed as a CUDA graph: {e}");
                         return Ok(None);
                     }
@@ -130,7 +148,7 @@ impl Replays {
         Ok(Some(Run { inside, graph: true }))
     }
 
-    /// `None` where the outputs are too large.
+    /// A graph of this call, which is not run by it.
     fn capture(
         &self,
         state: &mut State,
@@ -138,7 +156,7 @@ impl Replays {
         profile: usize,
         stream: Stream,
         io: &mut dyn Bindings,
-    ) -> Result<Option<Captured>, EngineError> {
+    ) -> Result<Attempt, EngineError> {
         let failed = |e: super::Error| EngineError::Run(e.to_string());
         let own = OwnStream::new()?;
         let mut context = engine.context(profile, own.stream()).map_err(failed)?;
@@ -149,9 +167,9 @@ impl Replays {
             .zip(engine.outputs())
             .map(|(shape, tensor)| size_of(shape, tensor.dtype))
             .collect();
-        let inputs: Vec<usize> = io.inputs().iter().map(bytes_of).collect();
+        let inputs: Vec<usize> = io.inputs().iter().map(TensorView::bytes).collect();
         if inputs.iter().chain(&outputs).sum::<usize>() > MOST_BYTES {
-            return Ok(None);
+            return Ok(Attempt::TooLarge);
         }
         let memory = self.backend.memory;
         let blocks = |sizes: Vec<usize>| -> Result<Vec<(Block, usize)>, EngineError> {
@@ -193,13 +211,17 @@ impl Replays {
         context.enqueue(engine, &bound, nowhere, own.stream()).map_err(failed)?;
         own.stream().synchronize()?;
         let graph = own.capture(|| context.enqueue(engine, &bound, nowhere, own.stream()).map_err(Failed::TensorRt));
-        Ok(Some(Captured {
-            graph: graph.map_err(|e| EngineError::Run(e.to_string()))?,
+        let Some(graph) = graph.map_err(|e| EngineError::Run(e.to_string()))? else {
+            return Ok(Attempt::Later);
+        };
+        Ok(Attempt::Captured(Box::new(Captured {
+            graph,
             inputs,
             outputs,
             shapes,
             _context: context,
-        }))
+            _stream: own,
+        })))
     }
 }
 
@@ -239,6 +261,14 @@ impl State {
         &mut self.shapes[last]
     }
 
+    /// Gives up a stream's scratch memory where no graph works in it.
+    fn give_up_scratch(&mut self, stream: Stream) {
+        let used = |known: &Known| known.stream == stream && matches!(known.what, What::Captured(_));
+        if !self.shapes.iter().any(used) {
+            self.scratch.retain(|(of, _)| *of != stream);
+        }
+    }
+
     /// Gives up the graphs beyond those that are kept; their memory goes when the device is done with it.
     fn forget(&mut self) {
         let mut kept = 0;
@@ -251,10 +281,6 @@ impl State {
             }
         }
     }
-}
-
-fn bytes_of(view: &TensorView<'_>) -> usize {
-    size_of(view.dims, view.dtype)
 }
 
 fn size_of(shape: &[i64], dtype: DType) -> usize {

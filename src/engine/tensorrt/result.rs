@@ -141,6 +141,11 @@ thread_local! {
     static HERE: RefCell<Vec<Arc<Journal>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Works on this thread's scopes. `None` where the thread has ended but for its last destructors: engines may go as late as that.
+fn here<T>(work: impl FnOnce(&mut Vec<Arc<Journal>>) -> T) -> Option<T> {
+    HERE.try_with(|stack| work(&mut stack.borrow_mut())).ok()
+}
+
 /// The calls made for one node, and what the log says meanwhile. For one thread.
 pub struct Scope {
     journal: Arc<Journal>,
@@ -159,7 +164,7 @@ impl Scope {
             errors: Mutex::new(Vec::new()),
         });
         OPEN.lock().push(journal.clone());
-        HERE.with_borrow_mut(|stack| stack.push(journal.clone()));
+        here(|stack| stack.push(journal.clone()));
         Scope {
             journal,
             version: library.version(),
@@ -172,7 +177,7 @@ impl Scope {
     /// The calls of an object that keeps its journal: cheaper than [`Scope::enter`], for every run of an engine makes one. What
     /// TensorRT's own threads log meanwhile is not caught.
     pub fn again(library: &Library, journal: &Arc<Journal>) -> Scope {
-        HERE.with_borrow_mut(|stack| stack.push(journal.clone()));
+        here(|stack| stack.push(journal.clone()));
         Scope {
             journal: journal.clone(),
             version: library.version(),
@@ -277,7 +282,7 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        HERE.with_borrow_mut(|stack| stack.retain(|journal| !Arc::ptr_eq(journal, &self.journal)));
+        here(|stack| stack.retain(|journal| !Arc::ptr_eq(journal, &self.journal)));
         if !self.light {
             OPEN.lock().retain(|journal| !Arc::ptr_eq(journal, &self.journal));
         }
@@ -291,8 +296,8 @@ impl Drop for Scope {
 /// to the only one that is open, and to `tracing`. Errors inside a scope are kept for its error and logged at debug level
 /// only: they come back inside our error, not beside it.
 pub fn log(severity: Severity, text: &str) {
-    let here = HERE.with_borrow(|stack| stack.last().cloned());
-    let journal = here.or_else(|| match OPEN.lock().as_slice() {
+    let innermost = here(|stack| stack.last().cloned()).flatten();
+    let journal = innermost.or_else(|| match OPEN.lock().as_slice() {
         [only] => Some(only.clone()),
         _ => None,
     });

@@ -1,7 +1,7 @@
 //! A deserialized engine: its tensors in the order of the node's, and its execution contexts.
 
 use super::Context;
-use crate::engine::cuda::Stream;
+use crate::engine::cuda::{self, Stream};
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
 use crate::engine::tensorrt::sys::{EngineObject, Library, RuntimeObject, Selector};
@@ -122,6 +122,7 @@ impl Engine {
         if profile >= self.profiles.max(1) {
             return Err(scope.inputs(format!("profile {profile} was asked for, and the plan has {}", self.profiles)));
         }
+        let _sets_up = cuda::no_capture();
         let object = {
             let _one_at_a_time = self.making.lock();
             self.object.create_context()?
