@@ -124,7 +124,7 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, String> {
     let mut enqueue = || context.enqueue(&engine, &bound, scratch.address(), stream).map_err(text);
     let (latency, pipelined) = measure(arguments.calls, first, stream, &mut enqueue)?;
     let graph = own.capture(|| enqueue().map_err(Failed)).map_err(|Failed(e)| e)?;
-    let graph = graph.ok_or("something keeps streams from being captured")?;
+    let graph = graph.ok_or("something in this process keeps streams from being captured")?;
     let mut launch = || graph.launch(stream).map_err(text);
     let (graph_latency, graph_pipelined) = measure(arguments.calls, first, stream, &mut launch)?;
     Ok(serde_json::json!({

@@ -221,9 +221,12 @@ impl EngineOp {
                 set.note(&*built.engine);
                 Ok(built)
             };
-            return cache
-                .get_or_build_as(&key, &lookup, build)
-                .map_err(|why| self.no_engine(call, &why));
+            return match cache.get_or_build_as(&key, &lookup, build) {
+                Ok(hit) => Ok(hit),
+                // The engine asks for values, and nobody knew that while there was none.
+                Err(_) if wanted.is_empty() && !set.wanted_values().is_empty() => self.engine(call, resource, backend, set, cache),
+                Err(why) => Err(self.no_engine(call, &why)),
+            };
         }
         let why = match cache.begin(&key, &lookup) {
             Begin::Ready { engine, profile } => {

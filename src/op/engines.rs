@@ -127,12 +127,17 @@ impl EngineSet {
         if !self.wants_values.load(Relaxed) {
             return Vec::new();
         }
-        let entries = cache.entries();
-        let found = entries
-            .iter()
-            .map(|entry| entry.engine.shape_inputs())
-            .find(|inputs| !inputs.is_empty());
-        found.map(<[bool]>::to_vec).unwrap_or_default()
+        let mut wanted = Vec::new();
+        for entry in cache.entries() {
+            let inputs = entry.engine.shape_inputs();
+            if wanted.len() < inputs.len() {
+                wanted.resize(inputs.len(), false);
+            }
+            for (wanted, input) in wanted.iter_mut().zip(inputs) {
+                *wanted |= input;
+            }
+        }
+        wanted
     }
 
     /// Says that an engine asks for values: from now on [`Self::wanted_values`] looks for it.

@@ -347,3 +347,22 @@ pub(super) fn nvtx_pop() {
     // SAFETY: takes nothing; without a range it does nothing.
     unsafe { cudarc::nvtx::sys::nvtxRangePop() };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::ManuallyDrop;
+
+    #[test]
+    fn nothing_is_captured_while_somebody_may_wait_for_the_device() {
+        let (first, second) = (no_capture(), no_capture());
+        drop(first);
+        assert!(!may_capture());
+        // No stream of CUDA's, which would be told before the work is done.
+        let stream = ManuallyDrop::new(OwnStream(0));
+        let captured = stream.capture(|| -> Result<(), CudaError> { panic!("nothing is captured") });
+        assert!(matches!(captured, Ok(None)));
+        drop(second);
+        assert!(may_capture());
+    }
+}

@@ -64,8 +64,11 @@ impl Drop for Block {
     }
 }
 
+/// What became of making one, where that will not change: the backend, or why TensorRT cannot run.
+type Known = Result<&'static TensorRt, String>;
+
 /// One for each context and allocator: TensorFlow may divide one GPU into several.
-static BACKENDS: Mutex<Vec<(cuda::Context, usize, &'static TensorRt)>> = Mutex::new(Vec::new());
+static BACKENDS: Mutex<Vec<(cuda::Context, usize, Known)>> = Mutex::new(Vec::new());
 
 /// The backend of a GPU; made at its first use.
 ///
@@ -87,12 +90,17 @@ pub fn backend_of_device(ordinal: i32) -> Result<&'static TensorRt, EngineError>
 fn of(context: cuda::Context, memory: Option<&'static dyn DeviceMemory>) -> Result<&'static TensorRt, EngineError> {
     let which = memory.map_or(0, |memory| std::ptr::from_ref(memory).addr());
     let mut backends = BACKENDS.lock();
-    if let Some((_, _, backend)) = backends.iter().find(|(c, m, _)| (*c, *m) == (context, which)) {
-        return Ok(backend);
+    if let Some((_, _, known)) = backends.iter().find(|(c, m, _)| (*c, *m) == (context, which)) {
+        return known.clone().map_err(EngineError::Unavailable);
     }
-    let backend: &'static TensorRt = Box::leak(Box::new(TensorRt::new(context, memory)?));
-    backends.push((context, which, backend));
-    Ok(backend)
+    let made = TensorRt::new(context, memory).map(|backend| &*Box::leak(Box::new(backend)));
+    // Every call asks where there is none, and TensorRT takes its time to say no.
+    match &made {
+        Ok(backend) => backends.push((context, which, Ok(*backend))),
+        Err(EngineError::Unavailable(why)) => backends.push((context, which, Err(why.clone()))),
+        Err(_) => {}
+    }
+    made
 }
 
 impl TensorRt {

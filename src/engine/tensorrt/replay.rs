@@ -167,7 +167,10 @@ impl Replays {
             .zip(engine.outputs())
             .map(|(shape, tensor)| size_of(shape, tensor.dtype))
             .collect();
-        let inputs: Vec<usize> = io.inputs().iter().map(TensorView::bytes).collect();
+        // What the engine does not read is not copied.
+        let is_read = |i: usize| engine.inputs().get(i).is_some_and(Option::is_some);
+        let sizes = io.inputs().iter().enumerate();
+        let inputs: Vec<usize> = sizes.map(|(i, input)| if is_read(i) { input.bytes() } else { 0 }).collect();
         if inputs.iter().chain(&outputs).sum::<usize>() > MOST_BYTES {
             return Ok(Attempt::TooLarge);
         }
