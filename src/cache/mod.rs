@@ -265,6 +265,15 @@ impl<E: ?Sized> EngineCache<E> {
         self.land(&ticket.key, &ticket.flight, outcome);
     }
 
+    /// Waits until the builds that are under way now have ended, whoever does them.
+    pub fn wait_for_builds(&self) {
+        let flights: Vec<_> = self.state.lock().flights.values().cloned().collect();
+        for flight in flights {
+            // A failure is remembered, and told to the calls that need the engine.
+            let _ = flight.wait();
+        }
+    }
+
     /// Remembers that there is no engine for `key` and why, so that [`Self::lookup`] says so from now on.
     pub fn remember_failure(&self, key: &[Vec<i64>], reason: &str) {
         let forgotten = self.state.lock().failures.push(key.to_vec(), Arc::from(reason));
