@@ -200,11 +200,13 @@ impl EngineOp {
                     built: false,
                 }),
                 Found::Failed(why) => Err(self.no_engine(call, &why)),
+                Found::Missing if self.attrs.allow_build_at_runtime => {
+                    // Not remembered: the variable may change.
+                    let why = "no engine serves the call, and building at run time is off (TFTRT_BUILD=never)";
+                    Err(self.no_engine(call, why))
+                }
                 Found::Missing => {
-                    let why = match self.attrs.allow_build_at_runtime {
-                        false => "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)",
-                        true => "no engine serves the call, and building at run time is off (TFTRT_BUILD=never)",
-                    };
+                    let why = "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)";
                     cache.remember_failure(&key, why);
                     Err(self.no_engine(call, why))
                 }
