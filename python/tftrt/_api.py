@@ -35,10 +35,38 @@ def stats() -> dict:
     """What the engines of this process have done so far.
 
     Returns {"totals": {counter: int}, "host_time": {"count", "p50_us", "p90_us", "p99_us", "histogram"}, "resources": [{"name",
-    "device", "engines", ...}]}. `totals` sums over every TRTEngineOp (among others engine calls, native fallbacks, builds,
-    evictions), `resources` has one entry per engine cache. `host_time` is what the op itself takes of an engine call, in
-    microseconds: all but the engine's own part (on a GPU its enqueue, on the CPU its computation); `histogram` lists pairs of
-    upper bound (None: no bound) and calls. Quantiles are None before the first call.
+    "device", "engines", ..., "host_time"}]}. `totals` sums over every TRTEngineOp, `resources` has one entry per engine cache with
+    the same counters. `host_time` is what the op itself takes of an engine call, in microseconds: all but the engine's own part
+    (on a GPU its enqueue, on the CPU its computation), so that of a call which builds its engine includes the build; `histogram`
+    lists pairs of upper bound (None: no bound) and calls. Quantiles are None before the first call.
+
+    The counters. Calls:
+      engine_calls: that ran in an engine.
+      graph_launches: of these, that replayed a CUDA graph.
+      native_fallbacks: that should have run in an engine, and ran natively; the sum of the next four.
+      native_no_engine: no engine serves the shapes, and none was or may be built.
+      native_engine_failed: the engine failed.
+      native_input_mismatch: the inputs do not fit the node.
+      native_no_backend: no library can run engines on the device.
+      native_building: that ran natively while their engine is built in the background (TFTRT_BUILD); by design, no fallback.
+      native_profile_generation: that recorded shapes for build(); by design.
+      native_calibration: INT8 without a calibration table; by design.
+      hits: that an engine was there for.
+      misses: that none was there for.
+      waits: of the misses, that waited for the build of another call.
+    Engines:
+      builds: built, or taken from the cache on disk instead.
+      disk_engine_hits: of these, taken from the cache on disk.
+      failures: builds that failed, and calls without an engine in a model that forbids building (allow_build_at_runtime=False).
+      loads: read from a saved model.
+      rejected_plans: in a saved model, and of no use here.
+      evictions: that made room for another.
+    What there is now:
+      engines: engines.
+      remembered_failures: shapes for which a failed build is not tried again.
+      contexts: execution contexts of the engines.
+      context_waits: calls that had to wait for one of these.
+      graphs: CUDA graphs of the engines.
     """
     return _library_in_use().request("stats")
 

@@ -282,6 +282,15 @@ impl<E: ?Sized> EngineCache<E> {
         self.land(&ticket.key, &ticket.flight, outcome);
     }
 
+    /// Waits until the builds that are under way now have ended, whoever does them.
+    pub fn wait_for_builds(&self) {
+        let flights: Vec<_> = self.state.lock().flights.values().cloned().collect();
+        for flight in flights {
+            // A failure is remembered, and told to the calls that need the engine.
+            let _ = flight.wait();
+        }
+    }
+
     /// Puts in an engine that was not built but read from a file. One of the same key is replaced; at capacity, the least
     /// recently used one goes.
     pub fn insert_loaded(&self, key: Key, profiles: Vec<Profile>, engine: Arc<E>) {

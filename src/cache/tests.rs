@@ -415,3 +415,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_build_with_a_ticket_keeps_nobody_waiting_but_those_who_ask_to() {
+    let cache = Arc::new(implicit(4));
+    let key = shapes(1, 1);
+    let begin = || cache.begin(&key, &Lookup::shapes(&key));
+    cache.wait_for_builds();
+    let Begin::Start(ticket) = begin() else {
+        panic!("there is nothing yet")
+    };
+    assert!(matches!(begin(), Begin::Building));
+    let about_to_wait = Arc::new(Barrier::new(2));
+    let builder = {
+        let (cache, key, about_to_wait) = (cache.clone(), key.clone(), about_to_wait.clone());
+        thread::spawn(move || {
+            about_to_wait.wait();
+            cache.finish(ticket, || make(&key));
+        })
+    };
+    about_to_wait.wait();
+    cache.wait_for_builds();
+    assert_eq!(cache.len(), 1);
+    assert!(matches!(begin(), Begin::Ready { profile: 0, .. }));
+    builder.join().unwrap();
+
+    let other = shapes(1, 2);
+    let begin = || cache.begin(&other, &Lookup::shapes(&other));
+    let Begin::Start(ticket) = begin() else {
+        panic!("there is nothing yet")
+    };
+    cache.finish(ticket, || panic!("no builder"));
+    cache.wait_for_builds();
+    assert!(matches!(begin(), Begin::Failed(why) if &*why == "the build panicked: no builder"));
+}

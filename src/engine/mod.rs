@@ -111,7 +111,8 @@ pub trait Bindings {
     /// Input `i`'s bytes in the host's memory, after waiting for them where they are on a device.
     fn on_host(&self, i: usize) -> Result<Vec<u8>, EngineError>;
 
-    /// Allocates every output, in order, and `scratch` bytes of device memory, and gives them beside the inputs. Called once a run.
+    /// Allocates every output, in order, and `scratch` bytes of device memory, and gives them beside the inputs. A
+    /// second call in a run takes the place of the first.
     fn bind(&mut self, shapes: &[Vec<i64>], scratch: usize) -> Result<Bound<'_>, EngineError>;
 }
 

@@ -218,11 +218,16 @@ impl Resource {
         tracing::error!("engine '{}': {why}", self.name);
     }
 
-    /// Writes the engines to an asset file (SerializeTRTResource); with `save_engines` false, an empty one.
+    /// Writes the engines to an asset file (SerializeTRTResource), those too that are being built; with `save_engines` false, an
+    /// empty one.
     pub fn serialize(&self, file: &Path, save_engines: bool) -> Result<(), Status> {
         let mut instances = Vec::new();
         if save_engines {
             for (identity, set) in self.all_sets() {
+                // What is being built in the background is part of the model that is saved.
+                if let Some(cache) = set.opened() {
+                    cache.wait_for_builds();
+                }
                 for one in set.all() {
                     instances.push(
                         self.instance(identity, one)

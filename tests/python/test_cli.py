@@ -1,7 +1,9 @@
 """`python -m tftrt`: the commands end to end, and what a wrong command gets."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import plan_files
+import tftrt
 from tftrt.cli import shapes, summary
 from tftrt.cli.errors import UsageError
 from tftrt.cli.main import main
@@ -57,6 +61,150 @@ def test_summary_of_a_model_that_was_not_converted(dense_model, capsys):
     assert "no engines" in capsys.readouterr().out
 
 
+# ---- inspect -------------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_tells_what_the_stored_engine_is(converted_model):
+    """The command as it is typed; the tests below call it in this process."""
+    done = _process("inspect", converted_model[0])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"TRTEngineOp_\d+_\d+: onnxruntime \d+\.\d+\.\d+, \d+ bytes", lines[0])
+    assert lines[1] == "  profile 0: [1-8, 8]"
+    assert lines[2].startswith("  layers: an ONNX Runtime engine is its ONNX model; export it")
+    assert len(lines) == 3
+    assert "error" not in done.stderr and "oneDNN" not in done.stderr
+
+
+def test_inspect_as_json(converted_model, capsys):
+    folder, _ = converted_model
+    assert main(["inspect", folder, "--json"]) == 0
+    ((node, engines),) = json.loads(capsys.readouterr().out).items()
+    (asset,) = os.listdir(os.path.join(folder, "assets"))
+    assert asset == f"trt-serialized-engine.{node}"
+    (engine,) = engines
+    assert engine["backend"] == "onnxruntime" and engine["backend_version"] == tftrt.versions()["backends"]["onnxruntime"]["version"]
+    assert engine["compute_capability"] is None and engine["input_shapes"] == [[8, 8]] and engine["profiles"] == ["[1-8, 8]"]
+    # The container is in the file, and the engine in the container.
+    assert 0 < engine["payload_bytes"] < engine["bytes"] < os.path.getsize(os.path.join(folder, "assets", asset))
+    assert "TF_TRT_EXPORT_TRT_ENGINES_PATH" in engine["layers_error"] and "layers" not in engine
+
+
+@pytest.fixture(scope="module")
+def two_engines(tmp_path_factory):
+    """A converted model of two engines, one for each branch of what stays in TensorFlow between them; for batches of 2 and of 5."""
+
+    class Two(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
+        def __call__(self, x):
+            first = tf.nn.relu(tf.nn.relu(x + 1.0) * 2.0) - 1.0
+            # No converter takes it.
+            between = tf.math.bessel_i0e(first)
+            return {"y": tf.nn.relu(tf.nn.relu(between + 3.0) * 4.0) - 1.0}
+
+    folder = tmp_path_factory.mktemp("two")
+    tf.saved_model.save(Two(), str(folder / "in"))
+    command = ["convert", str(folder / "in"), str(folder / "out"), "--input-shapes", "2x8;5x8", "--max-cached-engines", "2"]
+    assert main(command) == 0
+    names = sorted(name.removeprefix("trt-serialized-engine.") for name in os.listdir(folder / "out" / "assets"))
+    assert len(names) == 2
+    return str(folder / "out"), names
+
+
+def test_inspect_one_node(two_engines, capsys):
+    folder, names = two_engines
+    assert main(["inspect", folder]) == 0
+    heads = re.findall(r"^(\w+): onnxruntime", capsys.readouterr().out, re.MULTILINE)
+    # Two engines each, by the batch that they were built for.
+    assert heads == [names[0]] * 2 + [names[1]] * 2
+    assert main(["inspect", folder, "--node", names[1]]) == 0
+    out = capsys.readouterr().out
+    assert names[0] not in out
+    # In the order in which they were used.
+    assert sorted(re.findall(r"^  profile 0: (.*)$", out, re.MULTILINE)) == ["[1-2, 8]", "[1-5, 8]"]
+    assert main(["inspect", folder, "--node", names[0], "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == [names[0]]
+    assert sorted(engine["input_shapes"] for engine in told[names[0]]) == [[[2, 8]], [[5, 8]]]
+
+
+def test_inspect_a_node_that_is_not_there(two_engines, capsys):
+    folder, names = two_engines
+    _fails(capsys, 1, ["inspect", folder, "--node", "TRTEngineOp_9"], "no engine file of TRTEngineOp_9", *names)
+    # The beginning of a name is no name.
+    _fails(capsys, 1, ["inspect", folder, "--node", names[0][:-1]], f"no engine file of {names[0][:-1]};")
+
+
+def test_inspect_what_holds_no_engines(dense_model, tmp_path, capsys):
+    _fails(capsys, 1, ["inspect", dense_model], dense_model, "holds no engine files", "it was not converted")
+    _fails(capsys, 1, ["inspect", str(tmp_path / "none")], "none is not a folder")
+    (tmp_path / "file").write_text("no model")
+    _fails(capsys, 1, ["inspect", str(tmp_path / "file")], "file is not a folder")
+    _fails(capsys, 2, ["inspect"], "DIR")
+
+
+def test_inspect_a_model_that_was_saved_without_engines(dense_model, tmp_path, capsys):
+    folder = str(tmp_path / "out")
+    assert main(["convert", dense_model, folder, "--no-build"]) == 0
+    capsys.readouterr()
+    _fails(capsys, 1, ["inspect", folder], "holds no engine files", "saved without engines")
+
+
+@pytest.fixture
+def damaged(converted_model, tmp_path):
+    """A copy of the converted model to damage: its folder, its asset file and the node's name."""
+    folder = tmp_path / "copy"
+    shutil.copytree(converted_model[0], folder)
+    (asset,) = plan_files.assets(folder)
+    return str(folder), asset, asset.name.removeprefix("trt-serialized-engine.")
+
+
+def test_inspect_an_empty_file(damaged, capsys):
+    """What save(save_gpu_specific_engines=False) writes."""
+    folder, asset, node = damaged
+    asset.write_bytes(b"")
+    assert main(["inspect", folder]) == 0
+    assert capsys.readouterr().out == f"{node}: no engine was saved\n"
+    assert main(["inspect", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {node: []}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:-7], lambda content: content[:5], lambda content: content[:400] + b"?" + content[401:], lambda content: b"garbage" * 99],
+    ids=["truncated", "cut_in_its_head", "one_byte", "garbage"],
+)
+def test_inspect_a_damaged_file(damage, damaged, capsys):
+    folder, asset, _ = damaged
+    content = damage(asset.read_bytes())
+    assert content != asset.read_bytes()
+    asset.write_bytes(content)
+    _fails(capsys, 1, ["inspect", folder], str(asset), "record 0")
+    assert asset.read_bytes() == content
+
+
+def test_inspect_an_engine_that_cannot_be_used(damaged, capsys):
+    """The file is sound, and what is in it is not: that is told of the engine, and the others are shown."""
+    folder, asset, node = damaged
+    plan_files.replace_plans(asset, lambda plan: plan[: len(plan) // 2])
+    assert main(["inspect", folder]) == 0
+    assert re.fullmatch(rf"{node}: \d+ bytes that cannot be used: .*truncated.*\n", capsys.readouterr().out)
+    plan_files.replace_plans(asset, lambda plan: b"\x00ptrt" + b"a plan of TF-TRT 2.x" * 9)
+    assert main(["inspect", folder, "--json"]) == 0
+    ((engine,),) = json.loads(capsys.readouterr().out).values()
+    assert "bare TensorRT plan" in engine["error"] and engine["bytes"] == 5 + 9 * 20 and "backend" not in engine
+
+
+def test_inspect_an_engine_of_another_backend(damaged, capsys):
+    """Here is no GPU: all that the file says is shown, and why its layers are not."""
+    folder, asset, node = damaged
+    plan_files.change_plans(asset, lambda plan: plan.header.update(backend="tensorrt", backend_version="8.6.1", compute_capability=[9, 0]))
+    assert main(["inspect", folder]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{node}: tensorrt 8.6.1 for compute capability 9.0, ")
+    assert "  profile 0: [1-8, 8]\n  layers: " in out
+
+
 def test_run_uses_the_saved_engine(converted_model):
     done = _process("run", converted_model[0], "--batch", "5", "--steps", "3")
     assert done.returncode == 0, done.stderr
@@ -89,7 +237,7 @@ def test_convert_says_what_it_builds_for_by_default(dense_model, tmp_path, capsy
 
 
 def test_help_needs_no_library():
-    for arguments in (["--help"], ["convert", "--help"], ["summary", "--help"], ["run", "--help"]):
+    for arguments in (["--help"], ["convert", "--help"], ["summary", "--help"], ["inspect", "--help"], ["run", "--help"]):
         done = subprocess.run(
             [sys.executable, "-m", "tftrt", *arguments],
             env={**os.environ, "TFTRT_LIBRARY": "/nowhere/libtftrt.so"},

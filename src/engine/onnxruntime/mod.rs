@@ -2,14 +2,15 @@
 //!
 //! Its plan is the model itself: ONNX Runtime compiles in memory, in milliseconds to seconds. Inputs are read where
 //! TensorFlow put them. Outputs are written straight into TensorFlow's memory once their shapes are known; they are
-//! known from the second run of an input shape on (the first run of a shape lets ONNX Runtime allocate, and copies).
+//! known from the second run of an input shape on (the first run of a shape lets ONNX Runtime allocate, and copies). Where they
+//! turn out to depend on values, every run is as a first one.
 
 mod library;
 mod sys;
 
 pub use library::{Library, library};
 
-use super::{Backend, Bindings, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
+use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
 use crate::graph::DType;
 use bytes::Bytes;
 use lru::LruCache;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How many input shapes an engine remembers the output shapes of.
@@ -68,6 +70,8 @@ struct OrtEngine {
     output_types: Vec<DType>,
     /// Output shapes by input shapes, as the last run saw them.
     shapes: Mutex<LruCache<Shapes, Arc<[Vec<i64>]>>>,
+    /// Whether runs of the same input shapes gave outputs of different shapes: they depend on values, and are not known before.
+    shapes_by_value: AtomicBool,
 }
 
 impl OrtEngine {
@@ -92,6 +96,7 @@ impl OrtEngine {
             output_names,
             output_types,
             shapes: Mutex::new(LruCache::new(REMEMBERED_SHAPES)),
+            shapes_by_value: AtomicBool::new(false),
         })
     }
 
@@ -109,8 +114,26 @@ impl OrtEngine {
         for (value, to) in outputs.iter().zip(bound.outputs) {
             value.copy_to(host_mut(to)?)?;
         }
-        self.shapes.lock().put(key, shapes.into());
+        let shapes: Arc<[Vec<i64>]> = shapes.into();
+        if self.shapes.lock().put(key, shapes.clone()).is_some_and(|before| before != shapes) {
+            self.shapes_by_value.store(true, Relaxed);
+        }
         Ok(inside)
+    }
+
+    /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these.
+    fn run_bound(&self, shapes: &[Vec<i64>], bound: Bound<'_>) -> Result<Duration, String> {
+        let inputs = self.values(bound.inputs)?;
+        let mut outputs = bound
+            .outputs
+            .into_iter()
+            .zip(shapes)
+            .zip(&self.output_types)
+            .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
+            .collect::<Result<Vec<_>, _>>()?;
+        let begun = Instant::now();
+        sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+        Ok(begun.elapsed())
     }
 
     fn values<'a>(&self, inputs: &'a [TensorView<'a>]) -> Result<Vec<sys::Value<'a>>, String> {
@@ -142,30 +165,21 @@ impl Engine for OrtEngine {
             )));
         }
         let key: Shapes = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
-        let known = self.shapes.lock().get(&key).cloned();
-        let Some(shapes) = known else {
-            let inside = self.run_and_learn(key, io).map_err(EngineError::Run)?;
-            return Ok(Run { inside, graph: false });
+        let known = match self.shapes_by_value.load(Relaxed) {
+            true => None,
+            false => self.shapes.lock().get(&key).cloned(),
         };
-        let bound = io.bind(&shapes, 0)?;
-        let run = || -> Result<Duration, String> {
-            let inputs = self.values(bound.inputs)?;
-            let mut outputs = bound
-                .outputs
-                .into_iter()
-                .zip(&*shapes)
-                .zip(&self.output_types)
-                .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
-                .collect::<Result<Vec<_>, _>>()?;
-            let begun = Instant::now();
-            sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
-            Ok(begun.elapsed())
+        let bound = match &known {
+            Some(shapes) => self.run_bound(shapes, io.bind(shapes, 0)?).ok(),
+            None => None,
         };
-        run().map(|inside| Run { inside, graph: false }).map_err(|why| {
-            // Output shapes that depend on values may differ from what was learned: learn anew next time.
-            self.shapes.lock().pop(&key);
-            EngineError::Run(why)
-        })
+        let inside = match bound {
+            Some(inside) => inside,
+            // Also where a run with the shapes of an earlier one fails: these may depend on values. What fails for another reason
+            // fails again, and says why.
+            None => self.run_and_learn(key, io).map_err(EngineError::Run)?,
+        };
+        Ok(Run { inside, graph: false })
     }
 }
 

@@ -1,7 +1,8 @@
 //! How a node's precision is asked of a version of TensorRT.
 //!
 //! Strongly typed versions (10 in that mode, 11, TensorRT-RTX) compute in the types that the model says: FP16 is written into it.
-//! 8.6 is weakly typed: its flag lets it choose FP16 layer by layer, and it may do so on a rewritten model as well.
+//! 8.6 is weakly typed: its flag lets it choose FP16 layer by layer, and it may do so on a rewritten model as well. Of the two the
+//! rewrite with the flag was the better one on BERT-base: nearer to FP32, and not slower (docs/benchmarks.md).
 
 use super::sys::Library;
 use crate::engine::{BuildRequest, EngineError, Precision};
@@ -30,8 +31,6 @@ pub(super) fn typing(library: &Library, precision: Precision, settings: &Setting
         HalfType::BFloat16 => Half::BFloat16,
     };
     match (settings.fp16_method, has_flag) {
-        // Weakly typed only: docs/benchmarks.md has the comparison.
-        (Fp16Method::Auto, true) if !strongly_typed => Typing { flag: true, rewrite: None },
         (Fp16Method::Flags, true) => Typing { flag: true, rewrite: None },
         (_, has_flag) => Typing {
             // 8.6 holds to the casts, and chooses for what they leave open.
