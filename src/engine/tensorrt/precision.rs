@@ -28,7 +28,9 @@ pub(super) fn typing(library: &Library, precision: Precision, settings: &Setting
     }
     let half = match settings.half_type {
         HalfType::Float16 => Half::Float16,
-        HalfType::BFloat16 => Half::BFloat16,
+        // 8.6 knows no BF16.
+        HalfType::BFloat16 if strongly_typed => Half::BFloat16,
+        HalfType::BFloat16 => Half::Float16,
     };
     match (settings.fp16_method, has_flag) {
         (Fp16Method::Flags, true) => Typing { flag: true, rewrite: None },
@@ -44,6 +46,17 @@ pub(super) fn typing(library: &Library, precision: Precision, settings: &Setting
 pub(super) fn write_into(request: &BuildRequest<'_>, typing: Typing) -> Result<Bytes, EngineError> {
     match typing.rewrite {
         None => Ok(request.model.onnx.clone()),
-        Some(half) => to_half(&request.model.onnx, half).map_err(|e| EngineError::Build(e.to_string())),
+        Some(half) => match to_half(&request.model.onnx, half) {
+            Ok(model) => Ok(model),
+            // TensorRT itself may still choose FP16.
+            Err(e) if typing.flag => {
+                tracing::warn!(
+                    "{}: FP16 cannot be written into the model, the builder's flag alone asks for it: {e}",
+                    request.node
+                );
+                Ok(request.model.onnx.clone())
+            }
+            Err(e) => Err(EngineError::Build(e.to_string())),
+        },
     }
 }
