@@ -16,6 +16,7 @@ error in the JSON, and the next part runs. The exit code is 0 only if every part
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -283,6 +284,13 @@ def memory(record, options):
         engines_only(part["stats"], "builds")
 
 
+def beside_tensorflow() -> dict:
+    """The environment for a program that holds this crate: its library refers to TensorFlow's, though the program calls none of it."""
+    folder = pathlib.Path(importlib.util.find_spec("tensorflow").origin).parent
+    known = os.environ.get("LD_LIBRARY_PATH")
+    return os.environ | {"LD_LIBRARY_PATH": os.pathsep.join([str(folder), *filter(None, [known])])}
+
+
 def raw(record, options):
     """The plans of a converted model, enqueued by a small loop without TensorFlow."""
     tests = pathlib.Path(__file__).resolve().parents[2] / "tests" / "python"
@@ -305,7 +313,7 @@ def raw(record, options):
                 command = [options.binary, *(["--lib", options.lib] if options.lib else []), plan["file"], "--profile", str(k)]
                 command += ["--shapes", json.dumps(shapes, separators=(",", ":")), "--calls", str(options.calls)]
                 part["command"] = command
-                done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+                done = subprocess.run(command, env=beside_tensorflow(), capture_output=True, text=True, timeout=90, check=False)
                 part["exit_code"], part["stderr"] = done.returncode, done.stderr[-2000:]
                 lines = [line for line in done.stdout.splitlines() if line.lstrip().startswith("{")]
                 if done.returncode or not lines:
