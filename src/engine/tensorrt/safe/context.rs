@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub struct Context {
     object: ContextObject,
     journal: Arc<Journal>,
+    /// The profile that it was made for, for messages.
+    profile: usize,
     /// The shapes of all inputs; none where they are not known to be set.
     inputs: Option<Vec<Vec<i64>>>,
     outputs: Vec<Vec<i64>>,
@@ -20,10 +22,11 @@ pub struct Context {
 }
 
 impl Context {
-    pub(super) fn new(object: ContextObject, journal: Arc<Journal>, engine: &Engine) -> Context {
+    pub(super) fn new(object: ContextObject, journal: Arc<Journal>, engine: &Engine, profile: usize) -> Context {
         Context {
             object,
             journal,
+            profile,
             inputs: None,
             outputs: Vec::new(),
             has_host_inputs: engine.inputs().iter().flatten().any(|tensor| tensor.on_host),
@@ -59,7 +62,7 @@ impl Context {
             let Some(tensor) = tensor else { continue };
             if !self.object.set_input_shape(&tensor.name, input.dims)? {
                 let why = format!("TensorRT does not take the shape {:?}{}", input.dims, scope.take_said());
-                return Err(scope.profile(0, &tensor.name.to_string_lossy(), why));
+                return Err(scope.profile(self.profile, &tensor.name.to_string_lossy(), why));
             }
             if tensor.on_host {
                 let values = io.on_host(i).map_err(|e| scope.inputs(e.to_string()))?;

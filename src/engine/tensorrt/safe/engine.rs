@@ -4,9 +4,8 @@ use super::Context;
 use crate::engine::cuda::{self, Stream};
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
-use crate::engine::tensorrt::sys::{EngineObject, Library, RuntimeObject, Selector};
+use crate::engine::tensorrt::sys::{EngineObject, Library, RuntimeObject};
 use crate::graph::DType;
-use crate::profile::{Bounds, Profile};
 use parking_lot::Mutex;
 use std::ffi::CString;
 use std::sync::Arc;
@@ -132,36 +131,7 @@ impl Engine {
         if (self.dynamic || self.profiles > 1) && !object.set_profile(profile, stream)? {
             return Err(scope.refused("set the optimization profile"));
         }
-        Ok(Context::new(object, scope.journal(), self))
-    }
-
-    /// The profiles that the plan itself tells of: the shapes, not the values of shape tensors.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] where the version has no such method.
-    pub fn profiles(&self) -> Result<Vec<Profile>, Error> {
-        let bounds = |tensor: &Tensor, profile| -> Result<Bounds, Error> {
-            let end = |selector| self.object.profile_shape(&tensor.name, profile, selector).map(|dims| dims.0);
-            Ok(Bounds {
-                min: end(Selector::Min)?,
-                opt: end(Selector::Opt)?,
-                max: end(Selector::Max)?,
-            })
-        };
-        (0..self.profiles)
-            .map(|profile| {
-                let shapes = self
-                    .inputs
-                    .iter()
-                    .flatten()
-                    .map(|tensor| bounds(tensor, profile))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok(Profile {
-                    values: vec![None; shapes.len()],
-                    shapes,
-                })
-            })
-            .collect()
+        Ok(Context::new(object, scope.journal(), self, profile))
     }
 
     /// The inspector's JSON.

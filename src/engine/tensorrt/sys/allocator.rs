@@ -3,9 +3,10 @@
 //! TensorFlow takes nearly all of a GPU's memory when it starts. What TensorRT asked CUDA for directly would have to fit into
 //! the rest.
 
+use super::interface::{InterfaceInfo, cpp, keep};
 use super::table::Table;
 use crate::engine::DeviceMemory;
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The object that TensorRT sees: its first word is the vtable, as in C++; the rest is ours.
@@ -55,14 +56,6 @@ struct VersionedVtable {
     deallocate: Deallocate,
     allocate_async: AllocateAsync,
     deallocate_async: DeallocateAsync,
-}
-
-/// `nvinfer1::InterfaceInfo`, which comes back in registers.
-#[repr(C)]
-struct InterfaceInfo {
-    kind: *const c_char,
-    major: i32,
-    minor: i32,
 }
 
 static PLAIN: PlainVtable = PlainVtable {
@@ -170,14 +163,6 @@ unsafe extern "C" fn free(allocator: *const Allocator, address: *mut c_void) {
 /// `IGpuAllocator::reallocate`: null says that the block stays as it is.
 extern "C" fn cannot(_: *const Allocator, _: *mut c_void, _: u64, _: u64) -> *mut c_void {
     std::ptr::null_mut()
-}
-
-/// The destructor's entries: the allocator stays.
-extern "C" fn keep(_: *const Allocator) {}
-
-/// `getAPILanguage`: `APILanguage::kCPP`.
-extern "C" fn cpp(_: *const Allocator) -> i32 {
-    0
 }
 
 /// `getInterfaceInfo`.

@@ -3,6 +3,7 @@
 //! TensorRT keeps the first logger that a process hands it and ignores those of later builders, so there is one per library,
 //! it lives for the rest of the process, and it forwards to one function; whose message it is, is found out there.
 
+use super::interface::{InterfaceInfo, cpp, keep};
 use super::table::Table;
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -74,14 +75,6 @@ struct VersionedVtable {
     log: Log,
 }
 
-/// `nvinfer1::InterfaceInfo`; 16 bytes without destructor, so it comes back in registers, here as in C++.
-#[repr(C)]
-struct InterfaceInfo {
-    kind: *const c_char,
-    major: i32,
-    minor: i32,
-}
-
 static PLAIN: PlainVtable = PlainVtable {
     offset_to_top: 0,
     type_info: 0,
@@ -129,14 +122,6 @@ unsafe extern "C" fn log(logger: *const Logger, severity: i32, text: *const c_ch
     let (sink, text) = unsafe { ((*logger).sink, CStr::from_ptr(text)) };
     // A panic must not cross into C++; a message is not worth a process.
     let _ = catch_unwind(AssertUnwindSafe(|| sink(Severity::of(severity), &text.to_string_lossy())));
-}
-
-/// The destructor: the logger outlives TensorRT.
-extern "C" fn keep(_: *const Logger) {}
-
-/// `APILanguage::kCPP`: the layout that the library shall expect.
-extern "C" fn cpp(_: *const Logger) -> i32 {
-    0
 }
 
 extern "C" fn interface(_: *const Logger) -> InterfaceInfo {

@@ -9,6 +9,7 @@ mod allocator;
 mod calls;
 mod config;
 mod dims;
+mod interface;
 mod library;
 mod logger;
 mod runtime;

@@ -3,7 +3,7 @@
 //! An engine keeps its runtime alive and a context its engine: TensorRT wants them gone in the opposite order in which they came.
 
 use super::allocator::Allocator;
-use super::calls::{Builder, HostMemory, Inspector, Owned, Selector, text, vcall};
+use super::calls::{Builder, HostMemory, Inspector, Owned, text, vcall};
 use super::calls::{CudaEngine, ExecutionContext, Runtime};
 use super::dims::{Dims, Dims32, Dims64};
 use super::library::Library;
@@ -147,21 +147,6 @@ impl EngineObject {
         // SAFETY: `int32_t getNbOptimizationProfiles() const`.
         let count = unsafe { vcall!(self.engine.implementation(), slot, fn() -> i32,) };
         Ok(usize::try_from(count).unwrap_or(0))
-    }
-
-    /// `getProfileShape`.
-    pub fn profile_shape(&self, name: &CStr, profile: usize, selector: Selector) -> Result<Dims, MissingMethod> {
-        let slot = self.engine.index(self.library().slots.engine.profile_shape)?;
-        let (name, profile, selector) = (name.as_ptr(), profile as i32, selector as i32);
-        // SAFETY: `Dims getProfileShape(char const*, int32_t, OptProfileSelector) const`.
-        Ok(unsafe {
-            let this = self.engine.implementation();
-            if self.engine.wide_dims() {
-                vcall!(this, slot, fn(*const c_char, i32, i32) -> Dims64, name, profile, selector).shape()
-            } else {
-                vcall!(this, slot, fn(*const c_char, i32, i32) -> Dims32, name, profile, selector).shape()
-            }
-        })
     }
 
     /// `getDeviceMemorySizeV2`, or where there is only that, `getDeviceMemorySize`: bytes of scratch that a context needs.
