@@ -10,7 +10,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
-use tftrt::engine::cuda::{self, Block, OwnStream, Stream};
+use tftrt::engine::cuda::{self, Block, Graph, OwnStream, Stream};
 use tftrt::engine::tensorrt::safe;
 use tftrt::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, TensorView};
 use tftrt::graph::DType;
@@ -121,10 +121,10 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, String> {
     }
     let first = fixed.outputs.first().copied().ok_or("the plan has no output")?;
     let bound = fixed.bind(&[], 0).map_err(text)?;
-    let mut enqueue = || context.enqueue(&engine, &bound, scratch.address(), stream).map_err(text);
+    let mut enqueue = || context.enqueue(&engine, &bound, scratch.address(), stream).map(drop).map_err(text);
     let (latency, pipelined) = measure(arguments.calls, first, stream, &mut enqueue)?;
-    let graph = own.capture(|| enqueue().map_err(Failed)).map_err(|Failed(e)| e)?;
-    let graph = graph.ok_or("something in this process keeps streams from being captured")?;
+    let graph = Graph::capture(&own, &[], &[], || enqueue().map_err(Failed)).map_err(|Failed(e)| e)?;
+    let mut graph = graph.ok_or("something in this process keeps streams from being captured")?;
     let mut launch = || graph.launch(stream).map_err(text);
     let (graph_latency, graph_pipelined) = measure(arguments.calls, first, stream, &mut launch)?;
     Ok(serde_json::json!({

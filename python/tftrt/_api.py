@@ -34,11 +34,15 @@ def _library_in_use() -> _library.Library:
 def stats() -> dict:
     """What the engines of this process have done so far.
 
-    Returns {"totals": {counter: int}, "host_time": {"count", "p50_us", "p90_us", "p99_us", "histogram"}, "resources": [{"name",
-    "device", "engines", ..., "host_time"}]}. `totals` sums over every TRTEngineOp, `resources` has one entry per engine cache with
-    the same counters. `host_time` is what the op itself takes of an engine call, in microseconds: all but the engine's own part
-    (on a GPU its enqueue, on the CPU its computation), so that of a call which builds its engine includes the build; `histogram`
-    lists pairs of upper bound (None: no bound) and calls. Quantiles are None before the first call.
+    Returns {"totals": {counter: int}, "host_time": {...}, "resources": [{"name", "device", "engines", ..., "host_time"}]}. `totals` sums
+    over every TRTEngineOp, `resources` has one entry per engine cache with the same counters.
+
+    `host_time` is what the op itself takes of an engine call, in microseconds: all but the engine's own part (on a GPU TensorRT's
+    enqueue, or the launch of the CUDA graph; on the CPU the computation). Calls that build their engine, or wait for another's
+    build, are left out. It has `count`, `p50_us`, `p90_us`, `p99_us` (None before the first call) and `histogram`, pairs of upper bound
+    (None: no bound) and calls; and the same again as `enqueued` and, for calls that replayed a CUDA graph, `replayed`, where
+    `mean_us` is None or has the means of `all` and of its parts: `find` (the engine and its profile), `memory` (of outputs and
+    scratch, from TensorFlow) and `other` (shapes, addresses, copies).
 
     The counters. Calls:
       engine_calls: that ran in an engine.

@@ -121,6 +121,8 @@ pub trait Bindings {
 pub struct Run {
     /// The time that the backend's own library took for its part: the enqueue on a GPU, the whole computation on the CPU.
     pub inside: Duration,
+    /// The time that the memory of outputs and scratch took to be had.
+    pub binding: Duration,
     /// Whether a captured CUDA graph was replayed.
     pub graph: bool,
 }

@@ -4,6 +4,7 @@ use super::attrs::Attrs;
 use super::background;
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallback, Kind};
+use super::host_time::CallTime;
 use super::job::Job;
 use super::resource::Resource;
 use super::segment::Segment;
@@ -29,6 +30,15 @@ pub struct EngineOp {
     backend: OnceLock<&'static dyn Backend>,
 }
 
+/// A call that ran on an engine.
+struct Ran {
+    run: Run,
+    /// When the engine was found.
+    found: Instant,
+    /// Whether that took no more than looking it up: a build, and waiting for one, is no time of the op's own.
+    at_once: bool,
+}
+
 impl EngineOp {
     /// From a serialized `NodeDef`; `gpu` tells the device of the kernel.
     pub fn new(node_def: Bytes, gpu: bool) -> Result<EngineOp, Status> {
@@ -49,19 +59,26 @@ impl EngineOp {
             Err(status) => return call.fail(&status),
         };
         match self.run_engine(&call, &resource) {
-            Ok(run) => {
+            Ok(Ran { run, found, at_once }) => {
                 resource.engine_calls.fetch_add(1, Relaxed);
                 if run.graph {
                     resource.graph_launches.fetch_add(1, Relaxed);
                 }
-                resource.host_time.add(begun.elapsed().saturating_sub(run.inside));
+                if at_once {
+                    let time = CallTime {
+                        all: begun.elapsed().saturating_sub(run.inside),
+                        find: found - begun,
+                        memory: run.binding,
+                    };
+                    resource.host_time.add(time, run.graph);
+                }
                 call.finish();
             }
             Err(fallback) => self.run_native(call, &resource, &fallback),
         }
     }
 
-    fn run_engine(&self, call: &Call, resource: &Arc<Resource>) -> Result<Run, Fallback> {
+    fn run_engine(&self, call: &Call, resource: &Arc<Resource>) -> Result<Ran, Fallback> {
         self.check_inputs(call.shapes())
             .map_err(|why| Fallback::new(Kind::InputMismatch, why))?;
         if self.attrs.profile_generation {
@@ -75,11 +92,13 @@ impl EngineOp {
         let backend = self.backend(gpu)?;
         let set = self.set(call, resource)?;
         let cache = set.cache(self.mode(), || self.static_engine(resource, backend));
-        let hit = self.engine(call, resource, backend, &set, cache)?;
+        let (hit, at_once) = self.engine(call, resource, backend, &set, cache)?;
+        let found = Instant::now();
         let mut io = call.bindings(gpu.map(|gpu| gpu.stream));
-        hit.engine
-            .run(hit.profile, &mut io)
-            .map_err(|e| Fallback::new(Kind::EngineFailed, e.to_string()))
+        match hit.engine.run(hit.profile, &mut io) {
+            Ok(run) => Ok(Ran { run, found, at_once }),
+            Err(e) => Err(Fallback::new(Kind::EngineFailed, e.to_string())),
+        }
     }
 
     /// The backend of this kernel's device, found at its first use.
@@ -172,6 +191,7 @@ impl EngineOp {
         }
     }
 
+    /// The engine of a call, and whether it was there at once.
     fn engine(
         &self,
         call: &Call,
@@ -179,7 +199,7 @@ impl EngineOp {
         backend: &'static dyn Backend,
         set: &Arc<EngineSet>,
         cache: &EngineCache<dyn Engine>,
-    ) -> Result<Hit<dyn Engine>, Fallback> {
+    ) -> Result<(Hit<dyn Engine>, bool), Fallback> {
         let wanted = set.wanted_values();
         let values = if wanted.is_empty() {
             Vec::new()
@@ -192,13 +212,14 @@ impl EngineOp {
         };
         // Nearly every call ends here.
         if let Some(hit) = cache.hit(&lookup) {
-            return Ok(hit);
+            return Ok((hit, true));
         }
+        let later = |hit| Ok((hit, false));
         let key = self.key(call);
         let policy = Settings::build_policy();
         if !self.attrs.allow_build_at_runtime || policy == BuildPolicy::Never {
             return match cache.lookup(&lookup) {
-                Found::Ready { engine, profile } => Ok(Hit {
+                Found::Ready { engine, profile } => later(Hit {
                     engine,
                     profile,
                     built: false,
@@ -222,7 +243,7 @@ impl EngineOp {
                 Ok(built)
             };
             return match cache.get_or_build_as(&key, &lookup, build) {
-                Ok(hit) => Ok(hit),
+                Ok(hit) => later(hit),
                 // The engine asks for values, and nobody knew that while there was none.
                 Err(_) if wanted.is_empty() && !set.wanted_values().is_empty() => self.engine(call, resource, backend, set, cache),
                 Err(why) => Err(self.no_engine(call, &why)),
@@ -230,7 +251,7 @@ impl EngineOp {
         }
         let why = match cache.begin(&key, &lookup) {
             Begin::Ready { engine, profile } => {
-                return Ok(Hit {
+                return later(Hit {
                     engine,
                     profile,
                     built: false,

@@ -3,7 +3,7 @@
 
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallbacks, Kind};
-use super::host_time::{Histogram, HostTime};
+use super::host_time::{HostTime, Times};
 use crate::cache::{EngineCache, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
 use crate::engine::plan::{Plan, PlanError};
@@ -37,7 +37,7 @@ static RESOURCES: Mutex<Vec<Weak<Resource>>> = Mutex::new(Vec::new());
 /// What resources that are gone had counted, so that the sums never fall.
 static ENDED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
-static ENDED_TIMES: LazyLock<Mutex<Histogram>> = LazyLock::new(Mutex::default);
+static ENDED_TIMES: LazyLock<Mutex<Times>> = LazyLock::new(Mutex::default);
 
 /// Counters that tell what is there now, and not what has happened: they end with their resource.
 const CURRENT: [&str; 5] = ["engines", "remembered_failures", "contexts", "context_waits", "graphs"];

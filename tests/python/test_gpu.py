@@ -259,5 +259,6 @@ def test_host_time_is_counted(convert_function):
         result(converted, batch(4))
     host = tftrt.stats()["host_time"]
     assert host["count"] >= 10
+    assert host["count"] == host["enqueued"]["count"] + host["replayed"]["count"]
     assert 0 < host["p50_us"] <= host["p90_us"] <= host["p99_us"]
     assert sum(count for _, count in host["histogram"]) == host["count"]

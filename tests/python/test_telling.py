@@ -67,7 +67,9 @@ def told(tmp_path_factory):
 
 def test_before_the_first_call_there_is_no_time(told):
     host, calls, resources = told["at the start"]
-    assert host == {"count": 0, "p50_us": None, "p90_us": None, "p99_us": None, "histogram": []}
+    nothing = {"count": 0, "p50_us": None, "p90_us": None, "p99_us": None, "histogram": []}
+    parts = {"enqueued": {**nothing, "mean_us": None}, "replayed": {**nothing, "mean_us": None}}
+    assert host == {**nothing, **parts}
     assert calls == 0 and resources == []
 
 
@@ -75,15 +77,29 @@ def test_before_the_first_call_there_is_no_time(told):
     ("when", "calls"),
     [("after the build", 1), ("after 100 calls", 101), ("after native calls", 101), ("after another engine's", 111), ("after its end", 111)],
 )
-def test_every_engine_call_is_timed_and_no_other(when, calls, told):
+def test_every_engine_call_is_timed_but_those_that_build(when, calls, told):
     host, engine_calls, _ = told[when]
-    assert host["count"] == engine_calls == calls
-    assert sum(count for _, count in host["histogram"]) == calls
+    builds = {"after the build": 1, "after 100 calls": 1, "after native calls": 1}.get(when, 2)
+    assert engine_calls == calls
+    assert host["count"] == calls - builds
+    assert sum(count for _, count in host["histogram"]) == calls - builds
+    # Nothing is replayed on a CPU.
+    assert host["enqueued"]["count"] == calls - builds and host["replayed"]["count"] == 0
 
 
-@pytest.mark.parametrize("when", ["after the build", "after 100 calls", "after another engine's", "after its end"])
+@pytest.mark.parametrize("when", ["after 100 calls", "after its end"])
+def test_the_parts_of_the_time_make_up_its_mean(when, told):
+    host, _, _ = told[when]
+    mean = host["enqueued"]["mean_us"]
+    assert set(mean) == {"all", "find", "memory", "other"} and all(part > 0 for part in mean.values())
+    assert mean["all"] == pytest.approx(mean["find"] + mean["memory"] + mean["other"])
+    assert host["replayed"]["mean_us"] is None
+
+
+@pytest.mark.parametrize("when", ["after 100 calls", "after another engine's", "after its end"])
 def test_quantiles_are_in_order_and_within_the_histogram(when, told):
-    host, calls, _ = told[when]
+    host, _, _ = told[when]
+    calls = host["count"]
     bounds = [bound for bound, _ in host["histogram"]]
     assert None not in bounds[:-1] and bounds[:-1] == sorted(set(bounds[:-1]))
     assert all(count > 0 for _, count in host["histogram"])
@@ -97,7 +113,7 @@ def test_quantiles_are_in_order_and_within_the_histogram(when, told):
 
 def test_resources_have_their_own_times(told):
     host, calls, resources = told["after another engine's"]
-    assert [one["host_time"]["count"] for one in resources] == [one["engine_calls"] for one in resources]
+    assert [one["host_time"]["count"] + one["builds"] for one in resources] == [one["engine_calls"] for one in resources]
     assert sorted(one["engine_calls"] for one in resources) == [10, 101]
     # What is gone counts in the sum.
     _, _, left = told["after its end"]

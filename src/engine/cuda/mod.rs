@@ -7,8 +7,8 @@ pub mod nvtx;
 mod sys;
 
 pub use sys::{
-    Block, Context, Current, Graph, NoCapture, OwnStream, Stream, available, copy_from_host, copy_on_device, copy_to_host, driver_version,
-    may_capture, no_capture,
+    Block, Context, Current, Graph, NoCapture, OwnStream, Stream, Transfer, available, copy_from_host, copy_on_device, copy_to_host,
+    driver_version, may_capture, no_capture,
 };
 
 /// Why a CUDA call failed, in CUDA's own words.

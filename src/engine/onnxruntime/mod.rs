@@ -101,7 +101,7 @@ impl OrtEngine {
     }
 
     /// Runs with outputs that ONNX Runtime allocates, copies them, and remembers their shapes.
-    fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<Duration, String> {
+    fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<Run, String> {
         let mut outputs: Vec<_> = self.output_names.iter().map(|_| sys::Value::unallocated()).collect();
         let inside = {
             let inputs = self.values(io.inputs())?;
@@ -110,7 +110,9 @@ impl OrtEngine {
             begun.elapsed()
         };
         let shapes = outputs.iter().map(sys::Value::dims).collect::<Result<Vec<_>, _>>()?;
+        let begun = Instant::now();
         let bound = io.bind(&shapes, 0).map_err(|e| e.to_string())?;
+        let binding = begun.elapsed();
         for (value, to) in outputs.iter().zip(bound.outputs) {
             value.copy_to(host_mut(to)?)?;
         }
@@ -118,7 +120,11 @@ impl OrtEngine {
         if self.shapes.lock().put(key, shapes.clone()).is_some_and(|before| before != shapes) {
             self.shapes_by_value.store(true, Relaxed);
         }
-        Ok(inside)
+        Ok(Run {
+            inside,
+            binding,
+            graph: false,
+        })
     }
 
     /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these.
@@ -170,16 +176,24 @@ impl Engine for OrtEngine {
             false => self.shapes.lock().get(&key).cloned(),
         };
         let bound = match &known {
-            Some(shapes) => self.run_bound(shapes, io.bind(shapes, 0)?).ok(),
+            Some(shapes) => {
+                let begun = Instant::now();
+                let bound = io.bind(shapes, 0)?;
+                let binding = begun.elapsed();
+                self.run_bound(shapes, bound).ok().map(|inside| Run {
+                    inside,
+                    binding,
+                    graph: false,
+                })
+            }
             None => None,
         };
-        let inside = match bound {
-            Some(inside) => inside,
+        match bound {
+            Some(run) => Ok(run),
             // Also where a run with the shapes of an earlier one fails: these may depend on values. What fails for another reason
             // fails again, and says why.
-            None => self.run_and_learn(key, io).map_err(EngineError::Run)?,
-        };
-        Ok(Run { inside, graph: false })
+            None => self.run_and_learn(key, io).map_err(EngineError::Run),
+        }
     }
 }
 

@@ -186,23 +186,25 @@ impl Engine for TrtEngine {
             .map_err(failed)?;
         context.set_inputs(engine, io).map_err(failed)?;
         let copies = Copies::needed(io.inputs(), engine.scratch());
+        let begun = Instant::now();
         let mut bound = {
             let _range = trace::range(c"tftrt bind");
             let scratch = copies.as_ref().map_or(engine.scratch(), |copies| copies.scratch);
             io.bind(context.outputs(), scratch)?
         };
+        let binding = begun.elapsed();
         let aligned;
         if let Some(copies) = copies {
             aligned = copies.make(bound.inputs, bound.scratch, stream)?;
             bound.inputs = &aligned;
         }
         let _range = trace::range(c"tftrt enqueue");
-        let begun = Instant::now();
-        context
+        let inside = context
             .enqueue(engine, &bound, self.backend.nowhere.address(), stream)
             .map_err(failed)?;
         Ok(Run {
-            inside: begun.elapsed(),
+            inside,
+            binding,
             graph: false,
         })
     }

@@ -3,17 +3,18 @@
 //! At batch 1 an engine is a hundred kernels of a few microseconds, and the host is slower at launching them than the GPU at
 //! running them. Where shapes repeat, the launches are captured once and replayed as one. TensorFlow's tensors lie elsewhere in
 //! every call, a graph's do not: inputs are copied into the graph's own buffers and outputs out of them, which is cheap for
-//! small ones and why large calls are not replayed.
+//! small ones and why large calls are not replayed. The copies are part of the graph, and a call tells it where its tensors are.
 //!
 //! Everything that one stream replays of an engine shares one block of scratch memory: replays follow one another on the stream.
 
 use super::backend::{Block, TensorRt};
 use super::safe::{self, Context};
-use crate::engine::cuda::{self, CudaError, Graph, OwnStream, Stream};
+use crate::engine::cuda::{self, CudaError, Graph, OwnStream, Stream, Transfer};
 use crate::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, Run, TensorView};
 use crate::graph::DType;
 use crate::trace;
 use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// Calls with more bytes of inputs and outputs than this are not replayed: copying them costs what launching saves.
@@ -38,7 +39,8 @@ pub struct Replays {
 struct State {
     /// The last used at the end.
     shapes: Vec<Known>,
-    scratch: Vec<(Stream, Block)>,
+    /// Each is given up with the last graph that works in it.
+    scratch: Vec<(Stream, Weak<Block>)>,
     count: u64,
 }
 
@@ -51,25 +53,35 @@ struct Known {
 
 enum What {
     Seen(u32),
-    Captured(Box<Captured>),
-    /// TensorRT or CUDA did not take it: it runs as any other call.
+    Captured(Arc<Captured>),
+    /// TensorRT or CUDA did not take it, or has yet to: it runs as any other call.
     Not,
 }
 
+/// What is to be done with a call.
+enum Next {
+    Replay(Arc<Captured>),
+    Capture,
+    /// As any other.
+    Run,
+}
+
 struct Captured {
-    graph: Graph,
-    inputs: Vec<(Block, usize)>,
-    outputs: Vec<(Block, usize)>,
+    /// One call at a time says where it copies from and to, and launches it.
+    graph: Mutex<Graph>,
+    /// The shapes of the outputs.
     shapes: Vec<Vec<i64>>,
-    /// The graph refers to memory of its context's.
-    _context: Context,
-    /// What the context was used on last; dropped after it.
+    // What the graph refers to, dropped after it.
+    _inputs_and_outputs: [Vec<Block>; 2],
+    _scratch: Arc<Block>,
+    /// Locked by nobody: a context is for one thread at a time, and the mutex says so.
+    _context: Mutex<Context>,
     _stream: OwnStream,
 }
 
 /// What came of capturing.
 enum Attempt {
-    Captured(Box<Captured>),
+    Captured(Arc<Captured>),
     /// The outputs are too large to be copied.
     TooLarge,
     /// Something else keeps streams from being captured now.
@@ -95,71 +107,46 @@ impl Replays {
         if io.inputs().iter().map(TensorView::bytes).sum::<usize>() > MOST_BYTES {
             return Ok(None);
         }
+        let next = self.state.lock().next(profile, stream, io.inputs());
+        let captured = match next {
+            Next::Replay(captured) => Some(captured),
+            Next::Capture => self.captured(engine, profile, stream, io),
+            Next::Run => None,
+        };
+        captured.map(|captured| captured.run(stream, io)).transpose()
+    }
+
+    /// Captures a call's shapes, which nobody else does meanwhile, and remembers what came of it.
+    fn captured(&self, engine: &safe::Engine, profile: usize, stream: Stream, io: &mut dyn Bindings) -> Option<Arc<Captured>> {
+        let attempt = self.capture(engine, profile, stream, io);
         let mut state = self.state.lock();
         let known = state.find(profile, stream, io.inputs());
-        match &mut known.what {
-            What::Not => return Ok(None),
-            What::Seen(times) if *times < SEEN_BEFORE => {
-                *times += 1;
-                return Ok(None);
+        match attempt {
+            Ok(Attempt::Captured(captured)) => {
+                known.what = What::Captured(captured.clone());
+                state.count += 1;
+                let forgotten = state.forget();
+                // Their memory goes when the device is done with it: nobody else has to wait for that.
+                drop(state);
+                drop(forgotten);
+                Some(captured)
             }
-            What::Seen(_) if !cuda::may_capture() => return Ok(None),
-            What::Seen(_) => {
-                known.what = What::Not;
-                match self.capture(&mut state, engine, profile, stream, io) {
-                    Ok(Attempt::TooLarge) => return Ok(None),
-                    Ok(Attempt::Later) => {
-                        state.find(profile, stream, io.inputs()).what = What::Seen(0);
-                        state.give_up_scratch(stream);
-                        return Ok(None);
-                    }
-                    Ok(Attempt::Captured(captured)) => {
-                        state.count += 1;
-                        state.find(profile, stream, io.inputs()).what = What::Captured(captured);
-                        state.forget();
-                    }
-                    Err(e) => {
-                        state.give_up_scratch(stream);
-                        tracing::debug!(node = engine.node(), "calls of these shapes are not replayed as a CUDA graph: {e}");
-                        return Ok(None);
-                    }
-                }
+            Ok(Attempt::TooLarge) => None,
+            Ok(Attempt::Later) => {
+                known.what = What::Seen(0);
+                None
             }
-            What::Captured(_) => {}
-        }
-        let What::Captured(captured) = &state.find(profile, stream, io.inputs()).what else {
-            return Ok(None);
-        };
-        let _range = trace::range(c"tftrt replay");
-        let bound = io.bind(&captured.shapes, 0)?;
-        for ((block, bytes), input) in captured.inputs.iter().zip(bound.inputs) {
-            if let Memory::Device(address) = input.memory {
-                cuda::copy_on_device(block.address(), address, *bytes, stream)?;
+            Err(e) => {
+                tracing::debug!(node = engine.node(), "calls of these shapes are not replayed as a CUDA graph: {e}");
+                None
             }
         }
-        let begun = Instant::now();
-        captured.graph.launch(stream)?;
-        let inside = begun.elapsed();
-        for ((block, bytes), output) in captured.outputs.iter().zip(&bound.outputs) {
-            if let MemoryMut::Device(address) = output {
-                cuda::copy_on_device(*address, block.address(), *bytes, stream)?;
-            }
-        }
-        Ok(Some(Run { inside, graph: true }))
     }
 
     /// A graph of this call, which is not run by it.
-    fn capture(
-        &self,
-        state: &mut State,
-        engine: &safe::Engine,
-        profile: usize,
-        stream: Stream,
-        io: &mut dyn Bindings,
-    ) -> Result<Attempt, EngineError> {
+    fn capture(&self, engine: &safe::Engine, profile: usize, stream: Stream, io: &mut dyn Bindings) -> Result<Attempt, EngineError> {
         let failed = |e: super::Error| EngineError::Run(e.to_string());
-        let own = OwnStream::new()?;
-        let mut context = engine.context(profile, own.stream()).map_err(failed)?;
+        let mut context = engine.context(profile, stream).map_err(failed)?;
         context.set_inputs(engine, io).map_err(failed)?;
         let shapes = context.outputs().to_vec();
         let outputs: Vec<usize> = shapes
@@ -174,57 +161,107 @@ impl Replays {
         if inputs.iter().chain(&outputs).sum::<usize>() > MOST_BYTES {
             return Ok(Attempt::TooLarge);
         }
+        let scratch = self.scratch(stream, engine.scratch())?;
         let memory = self.backend.memory;
-        let blocks = |sizes: Vec<usize>| -> Result<Vec<(Block, usize)>, EngineError> {
-            sizes.into_iter().map(|bytes| Ok((Block::new(memory, bytes)?, bytes))).collect()
-        };
-        let (inputs, outputs) = (blocks(inputs)?, blocks(outputs)?);
-        let scratch = match state.scratch.iter().find(|(s, _)| *s == stream) {
-            Some((_, block)) => block.address(),
-            None => {
-                let block = Block::new(memory, engine.scratch())?;
-                let address = block.address();
-                state.scratch.push((stream, block));
-                address
-            }
-        };
-        // The first run sets up what cannot be captured. It needs real inputs: an index out of its range could fault.
-        for ((block, bytes), input) in inputs.iter().zip(io.inputs()) {
-            if let Memory::Device(address) = input.memory {
-                cuda::copy_on_device(block.address(), address, *bytes, stream)?;
-            }
+        let blocks =
+            |sizes: &[usize]| -> Result<Vec<Block>, EngineError> { sizes.iter().map(|&bytes| Block::new(memory, bytes)).collect() };
+        let (ours, theirs) = (blocks(&inputs)?, blocks(&outputs)?);
+        // Where outputs are copied to is said before each run; until then it is where they come from.
+        let reads = ours.iter().zip(&inputs).zip(io.inputs()).map(|((block, &bytes), input)| {
+            let from = match input.memory {
+                Memory::Device(address) => address,
+                Memory::Host(_) => block.address(),
+            };
+            let to = block.address();
+            Transfer { to, from, bytes }
+        });
+        let reads: Vec<Transfer> = reads.collect();
+        let writes = theirs.iter().zip(&outputs).map(|(block, &bytes)| {
+            let (to, from) = (block.address(), block.address());
+            Transfer { to, from, bytes }
+        });
+        let writes: Vec<Transfer> = writes.collect();
+        // The first run sets up what cannot be captured. It needs real inputs: an index out of its range could fault. It is behind
+        // whatever else works in the scratch memory.
+        for read in &reads {
+            cuda::copy_on_device(read.to, read.from, read.bytes, stream)?;
         }
-        stream.synchronize()?;
-        let views: Vec<TensorView<'_>> = io
-            .inputs()
-            .iter()
-            .zip(&inputs)
-            .map(|(input, (block, _))| TensorView {
-                dtype: input.dtype,
-                dims: input.dims,
-                memory: Memory::Device(block.address()),
-            })
-            .collect();
+        let views = io.inputs().iter().zip(&ours).map(|(input, block)| TensorView {
+            dtype: input.dtype,
+            dims: input.dims,
+            memory: Memory::Device(block.address()),
+        });
+        let views: Vec<TensorView<'_>> = views.collect();
         let bound = Bound {
             inputs: &views,
-            outputs: outputs.iter().map(|(block, _)| MemoryMut::Device(block.address())).collect(),
-            scratch,
+            outputs: theirs.iter().map(|block| MemoryMut::Device(block.address())).collect(),
+            scratch: scratch.address(),
         };
         let nowhere = self.backend.nowhere.address();
-        context.enqueue(engine, &bound, nowhere, own.stream()).map_err(failed)?;
-        own.stream().synchronize()?;
-        let graph = own.capture(|| context.enqueue(engine, &bound, nowhere, own.stream()).map_err(Failed::TensorRt));
+        context.enqueue(engine, &bound, nowhere, stream).map_err(failed)?;
+        stream.synchronize()?;
+        let own = OwnStream::new()?;
+        let graph = Graph::capture(&own, &reads, &writes, || {
+            context
+                .enqueue(engine, &bound, nowhere, own.stream())
+                .map(drop)
+                .map_err(Failed::TensorRt)
+        });
         let Some(graph) = graph.map_err(|e| EngineError::Run(e.to_string()))? else {
             return Ok(Attempt::Later);
         };
-        Ok(Attempt::Captured(Box::new(Captured {
-            graph,
-            inputs,
-            outputs,
+        Ok(Attempt::Captured(Arc::new(Captured {
+            graph: Mutex::new(graph),
             shapes,
-            _context: context,
+            _inputs_and_outputs: [ours, theirs],
+            _scratch: scratch,
+            _context: Mutex::new(context),
             _stream: own,
         })))
+    }
+
+    /// The scratch memory of all graphs of a stream.
+    fn scratch(&self, stream: Stream, bytes: usize) -> Result<Arc<Block>, EngineError> {
+        let mut state = self.state.lock();
+        if let Some(block) = state
+            .scratch
+            .iter()
+            .find(|(of, _)| *of == stream)
+            .and_then(|(_, block)| block.upgrade())
+        {
+            return Ok(block);
+        }
+        let block = Arc::new(Block::new(self.backend.memory, bytes)?);
+        state.scratch.retain(|(of, _)| *of != stream);
+        state.scratch.push((stream, Arc::downgrade(&block)));
+        Ok(block)
+    }
+}
+
+impl Captured {
+    fn run(&self, stream: Stream, io: &mut dyn Bindings) -> Result<Run, EngineError> {
+        let _range = trace::range(c"tftrt replay");
+        let begun = Instant::now();
+        let bound = io.bind(&self.shapes, 0)?;
+        let binding = begun.elapsed();
+        let mut graph = self.graph.lock();
+        for (i, input) in bound.inputs.iter().enumerate() {
+            if let Memory::Device(address) = input.memory {
+                graph.read_from(i, address)?;
+            }
+        }
+        for (i, output) in bound.outputs.iter().enumerate() {
+            if let MemoryMut::Device(address) = output {
+                graph.write_to(i, *address)?;
+            }
+        }
+        let begun = Instant::now();
+        graph.launch(stream)?;
+        Ok(Run {
+            binding,
+            inside: begun.elapsed(),
+            graph: true,
+        })
     }
 }
 
@@ -264,25 +301,30 @@ impl State {
         &mut self.shapes[last]
     }
 
-    /// Gives up a stream's scratch memory where no graph works in it.
-    fn give_up_scratch(&mut self, stream: Stream) {
-        let used = |known: &Known| known.stream == stream && matches!(known.what, What::Captured(_));
-        if !self.shapes.iter().any(used) {
-            self.scratch.retain(|(of, _)| *of != stream);
+    /// What is to be done with a call of these shapes. [`Next::Capture`] is said to one of several such calls.
+    fn next(&mut self, profile: usize, stream: Stream, inputs: &[TensorView<'_>]) -> Next {
+        let known = self.find(profile, stream, inputs);
+        match &mut known.what {
+            What::Captured(captured) => Next::Replay(captured.clone()),
+            What::Seen(times) if *times < SEEN_BEFORE => {
+                *times += 1;
+                Next::Run
+            }
+            What::Seen(_) if cuda::may_capture() => {
+                known.what = What::Not;
+                Next::Capture
+            }
+            What::Seen(_) | What::Not => Next::Run,
         }
     }
 
-    /// Gives up the graphs beyond those that are kept; their memory goes when the device is done with it.
-    fn forget(&mut self) {
-        let mut kept = 0;
-        for known in self.shapes.iter_mut().rev() {
-            if matches!(known.what, What::Captured(_)) {
-                kept += 1;
-                if kept > CAPTURED {
-                    known.what = What::Seen(0);
-                }
-            }
-        }
+    /// Gives up the graphs beyond those that are kept.
+    fn forget(&mut self) -> Vec<What> {
+        let captured = self.shapes.iter_mut().rev().filter(|known| matches!(known.what, What::Captured(_)));
+        captured
+            .skip(CAPTURED)
+            .map(|known| std::mem::replace(&mut known.what, What::Seen(0)))
+            .collect()
     }
 }
 

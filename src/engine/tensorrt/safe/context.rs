@@ -8,6 +8,7 @@ use crate::engine::tensorrt::result::{Journal, Scope};
 use crate::engine::tensorrt::sys::ContextObject;
 use crate::engine::{Bindings, Bound, Memory, MemoryMut, TensorView};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A context that remembers the shapes that it was last set to: a call of the same shapes has nothing to set but addresses.
 pub struct Context {
@@ -92,12 +93,12 @@ impl Context {
         Ok(())
     }
 
-    /// Gives the run to `stream`, behind what it holds, with the tensors at their addresses. `nowhere` is a device address for
-    /// tensors without elements, which TensorRT wants to have one.
+    /// Gives the run to `stream`, behind what it holds, with the tensors at their addresses, and tells how long TensorRT took to
+    /// take it. `nowhere` is a device address for tensors without elements, which TensorRT wants to have one.
     ///
     /// # Errors
     /// [`Error::Inputs`] for a tensor that is not in device memory; [`Error::Refused`] with TensorRT's words.
-    pub fn enqueue(&mut self, engine: &Engine, bound: &Bound<'_>, nowhere: u64, stream: Stream) -> Result<(), Error> {
+    pub fn enqueue(&mut self, engine: &Engine, bound: &Bound<'_>, nowhere: u64, stream: Stream) -> Result<Duration, Error> {
         let mut scope = Scope::again(engine.library(), &self.journal);
         for (tensor, input) in engine.inputs().iter().zip(bound.inputs) {
             let Some(tensor) = tensor.as_ref().filter(|tensor| !tensor.on_host) else {
@@ -132,7 +133,10 @@ impl Context {
         if scope.has_errors() {
             return Err(scope.refused("take the scratch memory"));
         }
-        if !self.object.enqueue(stream)? {
+        let begun = Instant::now();
+        let taken = self.object.enqueue(stream)?;
+        let inside = begun.elapsed();
+        if !taken {
             // What state TensorRT leaves it in is not said: the next call sets everything again.
             self.inputs = None;
             return Err(scope.refused("enqueue the engine"));
@@ -147,7 +151,7 @@ impl Context {
                     .map_err(|e| scope.inputs(format!("output {}: {e}", tensor.name.to_string_lossy())))?;
             }
         }
-        Ok(())
+        Ok(inside)
     }
 
     fn address(&mut self, scope: &mut Scope, tensor: &Tensor, address: u64, nowhere: u64) -> Result<(), Error> {

@@ -1,22 +1,15 @@
 //! The calls. What leaves this module takes no pointer of the host's but slices; device addresses are numbers, and a wrong
 //! one is an error of CUDA's, not a fault of this process.
 
+mod graph;
+
+pub use graph::{Graph, NoCapture, OwnStream, Transfer, may_capture, no_capture};
+
 use super::{CudaError, Properties};
 use cudarc::driver::sys;
-use parking_lot::{RwLock, RwLockReadGuard};
-use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-
-/// Held for writing while a stream is captured: CUDA refuses to wait for a whole device meanwhile, whichever thread asks. Held for
-/// reading by whoever waits for a device, or lets TensorRT do what may wait for one. Nobody waits for it for writing, so that a
-/// thread may hold it for reading twice.
-static CAPTURING: RwLock<()> = RwLock::new(());
-
-thread_local! {
-    static CAPTURING_HERE: Cell<bool> = const { Cell::new(false) };
-}
 
 fn words(result: sys::CUresult) -> String {
     let mut text = std::ptr::null();
@@ -102,10 +95,10 @@ impl Context {
         Ok(Current(PhantomData))
     }
 
-    /// Waits until all that was given to the device is done; within [`OwnStream::capture`] it does nothing, for nothing of
+    /// Waits until all that was given to the device is done; within [`Graph::capture`] it does nothing, for nothing of
     /// what is captured runs.
     pub fn synchronize(self) -> Result<(), CudaError> {
-        if CAPTURING_HERE.get() {
+        if graph::captures_here() {
             return Ok(());
         }
         let _none_captures = no_capture();
@@ -140,24 +133,6 @@ impl Context {
     }
 }
 
-/// While it lives, no stream is captured.
-pub struct NoCapture {
-    _guard: Option<RwLockReadGuard<'static, ()>>,
-}
-
-/// Keeps streams from being captured, for work that may wait for the whole device, which CUDA refuses meanwhile. Waits for the
-/// end of a capture of another thread; within one it does nothing.
-pub fn no_capture() -> NoCapture {
-    NoCapture {
-        _guard: (!CAPTURING_HERE.get()).then(|| CAPTURING.read()),
-    }
-}
-
-/// Whether [`OwnStream::capture`] would find nothing in its way now.
-pub fn may_capture() -> bool {
-    !CAPTURING.is_locked()
-}
-
 /// A thread's context until it is dropped. It stays on its thread.
 pub struct Current(PhantomData<*const ()>);
 
@@ -187,87 +162,6 @@ impl Stream {
     pub fn synchronize(self) -> Result<(), CudaError> {
         // SAFETY: the stream is alive while its device is; one that is none is an error.
         checked("wait for a stream", unsafe { sys::cuStreamSynchronize(self.raw()) })
-    }
-}
-
-/// A stream of our own, which waits for no other.
-pub struct OwnStream(u64);
-
-impl OwnStream {
-    /// In the current context.
-    pub fn new() -> Result<OwnStream, CudaError> {
-        let mut stream = std::ptr::null_mut();
-        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
-        // SAFETY: writes one pointer.
-        checked("make a stream", unsafe { sys::cuStreamCreate(&mut stream, flags) })?;
-        Ok(OwnStream(stream as u64))
-    }
-
-    pub fn stream(&self) -> Stream {
-        Stream(self.0)
-    }
-
-    /// What `work` gives to this stream, as a graph instead of being run. `None`, without doing anything, while a [`NoCapture`]
-    /// lives: an engine's build may take minutes, and is not waited for.
-    ///
-    /// # Errors
-    /// `work`'s own, or CUDA's where something in it cannot be captured; the stream is usable again in either case.
-    pub fn capture<E: From<CudaError>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<Option<Graph>, E> {
-        let stream = self.stream().raw();
-        let Some(_alone) = CAPTURING.try_write() else {
-            return Ok(None);
-        };
-        // Relaxed: this thread may allocate meanwhile, and what other threads do (TensorFlow's among them) is not looked at.
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        // SAFETY: the stream is ours, and used by nobody else.
-        checked("begin a graph", unsafe { sys::cuStreamBeginCapture_v2(stream, mode) })?;
-        CAPTURING_HERE.set(true);
-        let done = work();
-        CAPTURING_HERE.set(false);
-        let mut graph = std::ptr::null_mut();
-        // SAFETY: ends what was begun above; writes one pointer, null where the capture was invalidated.
-        let ended = checked("end a graph", unsafe { sys::cuStreamEndCapture(stream, &mut graph) });
-        let made = done.and_then(|()| {
-            ended?;
-            let mut exec = std::ptr::null_mut();
-            // SAFETY: the graph is the one that was just made.
-            checked("make a graph ready", unsafe {
-                sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0)
-            })?;
-            Ok(Some(Graph(exec as u64)))
-        });
-        if !graph.is_null() {
-            // SAFETY: ours; what was instantiated does not depend on it.
-            let _ = unsafe { sys::cuGraphDestroy(graph) };
-        }
-        made
-    }
-}
-
-impl Drop for OwnStream {
-    fn drop(&mut self) {
-        // SAFETY: ours, dropped once; work on it goes on until it is done.
-        let _ = unsafe { sys::cuStreamDestroy_v2(self.stream().raw()) };
-    }
-}
-
-/// A graph that is ready to run.
-pub struct Graph(u64);
-
-impl Graph {
-    /// Runs it behind what `stream` holds already. Runs of one graph do not overlap.
-    pub fn launch(&self, stream: Stream) -> Result<(), CudaError> {
-        // SAFETY: ours and alive.
-        checked("launch a graph", unsafe {
-            sys::cuGraphLaunch(self.0 as sys::CUgraphExec, stream.raw())
-        })
-    }
-}
-
-impl Drop for Graph {
-    fn drop(&mut self) {
-        // SAFETY: ours, dropped once; a run that is under way ends first (CUDA's documentation of the call).
-        let _ = unsafe { sys::cuGraphExecDestroy(self.0 as sys::CUgraphExec) };
     }
 }
 
@@ -346,23 +240,4 @@ pub(super) fn nvtx_push(name: &'static CStr) {
 pub(super) fn nvtx_pop() {
     // SAFETY: takes nothing; without a range it does nothing.
     unsafe { cudarc::nvtx::sys::nvtxRangePop() };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::mem::ManuallyDrop;
-
-    #[test]
-    fn nothing_is_captured_while_somebody_may_wait_for_the_device() {
-        let (first, second) = (no_capture(), no_capture());
-        drop(first);
-        assert!(!may_capture());
-        // No stream of CUDA's, which would be told before the work is done.
-        let stream = ManuallyDrop::new(OwnStream(0));
-        let captured = stream.capture(|| -> Result<(), CudaError> { panic!("nothing is captured") });
-        assert!(matches!(captured, Ok(None)));
-        drop(second);
-        assert!(may_capture());
-    }
 }
