@@ -130,6 +130,12 @@ fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) 
         Ok(payload) => payload,
         Err(e) => return tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}"),
     };
+    if let Err(e) = std::fs::create_dir_all(folder) {
+        return tracing::warn!(
+            "TF_TRT_EXPORT_TRT_ENGINES_PATH: {} cannot be made: {e}; no engine is exported",
+            folder.display()
+        );
+    }
     for (file, bytes) in [(name.to_string(), payload), (format!("dims-{name}"), Bytes::from(dims))] {
         if let Err(e) = files::replace(&folder.join(file), |out| out.write_all(&bytes)) {
             tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");

@@ -135,12 +135,13 @@ def test_serializing_what_is_not_there(tmp_path):
 
 
 def test_export_for_debugging(convert_function, tmp_path, monkeypatch):
-    monkeypatch.setenv("TF_TRT_EXPORT_TRT_ENGINES_PATH", str(tmp_path))
+    folder = tmp_path / "made" / "where absent"
+    monkeypatch.setenv("TF_TRT_EXPORT_TRT_ENGINES_PATH", str(folder))
     converted = convert_function(fn, SPECS)
     converted.build([batch(1)], [batch(6)])
     name = converted.engines[0].name
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, f"dims-{name}"])
-    (profile,) = json.loads((tmp_path / f"dims-{name}").read_text())["profiles"]
+    assert sorted(p.name for p in folder.iterdir()) == sorted([name, f"dims-{name}"])
+    (profile,) = json.loads((folder / f"dims-{name}").read_text())["profiles"]
     assert profile == {"TensorRTInputPH_0": {"min": [1, 8], "opt": [6, 8], "max": [6, 8]}}
 
 
