@@ -135,16 +135,34 @@ pub struct Transfer {
 
 impl Transfer {
     fn parameters(&self) -> sys::CUDA_MEMCPY3D {
-        // SAFETY: numbers, pointers and enumerations for all of which zero is a value.
-        let mut all: sys::CUDA_MEMCPY3D = unsafe { std::mem::zeroed() };
-        all.srcMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
-        all.srcDevice = self.from;
-        all.dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
-        all.dstDevice = self.to;
-        // One row.
-        (all.srcPitch, all.dstPitch, all.WidthInBytes) = (self.bytes, self.bytes, self.bytes);
-        (all.srcHeight, all.dstHeight, all.Height, all.Depth) = (1, 1, 1, 1);
-        all
+        // One row, from its beginning. What belongs to other kinds of memory is not looked at.
+        sys::CUDA_MEMCPY3D {
+            srcXInBytes: 0,
+            srcY: 0,
+            srcZ: 0,
+            srcLOD: 0,
+            srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+            srcHost: std::ptr::null(),
+            srcDevice: self.from,
+            srcArray: std::ptr::null_mut(),
+            reserved0: std::ptr::null_mut(),
+            srcPitch: self.bytes,
+            srcHeight: 1,
+            dstXInBytes: 0,
+            dstY: 0,
+            dstZ: 0,
+            dstLOD: 0,
+            dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+            dstHost: std::ptr::null_mut(),
+            dstDevice: self.to,
+            dstArray: std::ptr::null_mut(),
+            reserved1: std::ptr::null_mut(),
+            dstPitch: self.bytes,
+            dstHeight: 1,
+            WidthInBytes: self.bytes,
+            Height: 1,
+            Depth: 1,
+        }
     }
 }
 
@@ -286,6 +304,18 @@ impl Drop for Graph {
 mod tests {
     use super::*;
     use std::mem::ManuallyDrop;
+
+    #[test]
+    fn a_copy_is_one_row_within_the_device() {
+        let copy = Transfer {
+            to: 512,
+            from: 1024,
+            bytes: 40,
+        };
+        let all = copy.parameters();
+        assert_eq!((all.dstDevice, all.srcDevice, all.WidthInBytes), (512, 1024, 40));
+        assert_eq!((all.Height, all.Depth), (1, 1));
+    }
 
     #[test]
     fn nothing_is_captured_while_somebody_may_wait_for_the_device() {
