@@ -23,6 +23,9 @@ from tensorflow.python.training import saver
 
 import tftrt
 
+# Options of pytest's: --shard, --results.
+pytest_plugins = ["shards", "results"]
+
 
 def assert_close(actual, expected, tolerance: float = 1e-4) -> None:
     """Compares nested outputs, in order: each value within `tolerance`, relative to the largest in its tensor.

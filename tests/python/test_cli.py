@@ -135,6 +135,18 @@ def test_inspect_a_node_that_is_not_there(two_engines, capsys):
     _fails(capsys, 1, ["inspect", folder, "--node", names[0][:-1]], f"no engine file of {names[0][:-1]};")
 
 
+@pytest.mark.parametrize("option", ["--signature", "--tag"])
+def test_inspect_takes_no_option_that_it_would_not_heed(option, two_engines, capsys):
+    """The files are those of the whole model; the commands that read the model itself do choose in it."""
+    folder, _ = two_engines
+    _fails(capsys, 2, ["inspect", folder, option, "other"], "unrecognized arguments", option)
+    _fails(capsys, 1, ["summary", folder, option, "other"], "other")
+    with pytest.raises(SystemExit):
+        main(["inspect", "--help"])
+    told = capsys.readouterr().out
+    assert option not in told and "--verbose" in told and "--node" in told
+
+
 def test_inspect_what_holds_no_engines(dense_model, tmp_path, capsys):
     _fails(capsys, 1, ["inspect", dense_model], dense_model, "holds no engine files", "it was not converted")
     _fails(capsys, 1, ["inspect", str(tmp_path / "none")], "none is not a folder")

@@ -1,7 +1,8 @@
 """Device memory that runs out, at build, at load and at run: the result is native TensorFlow's or there is an error that says so; the process
 lives; with the memory free again the next call is right.
 
-It runs out in two ways: TensorFlow's own pool is full, or the device is, past TensorFlow. Run the latter (-k device) while nothing else uses the GPU.
+It runs out in two ways: TensorFlow's own pool is full, or the device is, past TensorFlow. Run the latter (-m whole_device) while nothing else
+uses the GPU.
 """
 
 import gc
@@ -14,7 +15,9 @@ from tensorflow.python.compiler.tensorrt import trt_convert as trt
 import gpu_support
 from gpu_support import TOLERANCE, only_tensorrt
 
-pytestmark = pytest.mark.gpu
+# Together: one process goes through all stages, and each test looks at what it told.
+pytestmark = [pytest.mark.gpu, pytest.mark.together]
+KINDS = ["pool", pytest.param("device", marks=pytest.mark.whole_device)]
 STAGES = ("build", "load", "run")
 POOL_MB = 2048
 # So many rows make each inner tensor 64 MB.
@@ -144,7 +147,7 @@ def outcomes(saved, tmp_path_factory):
 MEMORY_WORDS = ("out of memory", "OutOfMemory", "OOM", "exhausted", "memory", "alloc", "Dst tensor is not initialized")
 
 
-@pytest.mark.parametrize("kind", ["pool", "device"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_memory_that_runs_out(kind, stage, outcomes):
     told, log = outcomes(kind)
@@ -158,7 +161,7 @@ def test_memory_that_runs_out(kind, stage, outcomes):
         assert each.get("worst", np.inf) <= TOLERANCE, each
 
 
-@pytest.mark.parametrize("kind", ["pool", "device"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_process_ends_as_it_should(kind, outcomes):
     told, log = outcomes(kind)
     assert told["exit code"] == 0 and told["done"], log[-6000:]

@@ -114,6 +114,7 @@ def test_without_a_gpu_the_device_is_told_as_it_is():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="this machine has no GPU")
 def test_with_a_gpu_a_conversion_for_the_cpu_is_refused(dense_model):
     from tensorflow.python.compiler.tensorrt import trt_convert
 

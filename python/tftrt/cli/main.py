@@ -69,14 +69,16 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"tftrt {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--verbose", action="store_true", help="show TensorFlow's log, and a traceback when something fails")
+    # What reads the model itself; `inspect` reads its engine files, which are those of all its graphs.
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--signature", metavar="KEY", default="serving_default", help="signature of the model (default: %(default)s)")
     shared.add_argument("--tag", metavar="TAG", action="append", help="tag of the model, may be repeated (default: serve)")
-    shared.add_argument("--verbose", action="store_true", help="show TensorFlow's log, and a traceback when something fails")
 
     convert = commands.add_parser(
         "convert",
-        parents=[shared],
+        parents=[shared, every],
         help="convert a SavedModel and build its engines",
         description="Convert the SavedModel in IN, build its engines for the given shapes, and save the result in OUT.",
         epilog=_SHAPES + "\n" + _CONVERT_EXAMPLES,
@@ -118,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
 
     summary = commands.add_parser(
         "summary",
-        parents=[shared],
+        parents=[shared, every],
         help="show the engines of a converted model",
         description="Show what the SavedModel in DIR takes and gives, its engines, their ops and shapes, and the share of ops converted.",
     )
@@ -127,10 +129,11 @@ def parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser(
         "inspect",
-        parents=[shared],
+        parents=[every],
         help="show the stored engines of a converted model: who built them, profiles, layers",
-        description="Show what the engine files of the SavedModel in DIR hold. The layers of TensorRT's engines are told by TensorRT's "
-        "own inspector, on the GPU that they were built for; how much, was decided when they were built (TFTRT_PROFILING_VERBOSITY).",
+        description="Show what the engine files of the SavedModel in DIR hold, for all its signatures. The layers of TensorRT's engines "
+        "are told by TensorRT's own inspector, on the GPU that they were built for; how much, was decided when they were built "
+        "(TFTRT_PROFILING_VERBOSITY).",
     )
     inspect.add_argument("directory", metavar="DIR", help="folder of the converted SavedModel")
     inspect.add_argument("--node", metavar="NAME", help="only the engines of this node (TRTEngineOp_000_000)")
@@ -139,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser(
         "run",
-        parents=[shared],
+        parents=[shared, every],
         help="run a SavedModel on random inputs and time it",
         description="Run the SavedModel in DIR, converted or not, on random inputs; show its outputs and the time per step.",
         epilog=_SHAPES,

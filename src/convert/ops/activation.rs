@@ -1,6 +1,6 @@
 //! Activations.
 
-use super::{Converter, FLOATS, all_inputs, broadcast, elementwise};
+use super::{Converter, FLOATS, all_inputs, broadcast, elementwise, floats};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
@@ -44,24 +44,14 @@ fn clip_by_value(cx: &mut Context) -> Result<(), Reason> {
     cx.give(0, form, out)
 }
 
-macro_rules! activation {
-    ($op:literal, $convert:expr) => {
-        Converter {
-            op: $op,
-            supports: |v| all_inputs(v, FLOATS),
-            convert: $convert,
-        }
-    };
-}
-
 pub const CONVERTERS: &[Converter] = &[
-    activation!("Elu", |cx| elementwise(cx, "Elu", &[])),
-    activation!("LeakyRelu", leaky_relu),
-    activation!("Relu", |cx| elementwise(cx, "Relu", &[])),
-    activation!("Relu6", relu6),
-    activation!("Selu", |cx| elementwise(cx, "Selu", &[])),
-    activation!("Softplus", |cx| elementwise(cx, "Softplus", &[])),
-    activation!("Softsign", |cx| elementwise(cx, "Softsign", &[])),
+    floats("Elu", |cx| elementwise(cx, "Elu", &[])),
+    floats("LeakyRelu", leaky_relu),
+    floats("Relu", |cx| elementwise(cx, "Relu", &[])),
+    floats("Relu6", relu6),
+    floats("Selu", |cx| elementwise(cx, "Selu", &[])),
+    floats("Softplus", |cx| elementwise(cx, "Softplus", &[])),
+    floats("Softsign", |cx| elementwise(cx, "Softsign", &[])),
     Converter {
         op: "ClipByValue",
         supports: |v| all_inputs(v, super::NUMBERS),

@@ -105,6 +105,15 @@ pub fn all_inputs(view: View, allowed: &[DType]) -> Result<(), Reason> {
     (0..view.count()).try_for_each(|i| view.accepts(i, allowed))
 }
 
+/// The record of an op that asks nothing but that its inputs are floating-point numbers.
+pub const fn floats(op: &'static str, convert: fn(&mut Context) -> Result<(), Reason>) -> Converter {
+    Converter {
+        op,
+        supports: |v| all_inputs(v, FLOATS),
+        convert,
+    }
+}
+
 /// Converts to the single ONNX node `op`, over all inputs, broadcast together.
 pub fn elementwise(cx: &mut Context, op: &str, attrs: &[(&str, Attr)]) -> Result<(), Reason> {
     let (form, inputs) = broadcast(cx)?;

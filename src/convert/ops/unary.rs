@@ -1,6 +1,6 @@
 //! Functions of one element.
 
-use super::{BOOLS, Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise};
+use super::{BOOLS, Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise, floats};
 use crate::convert::Reason;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
@@ -63,16 +63,6 @@ macro_rules! same {
     };
 }
 
-macro_rules! floats {
-    ($op:literal, $convert:expr) => {
-        Converter {
-            op: $op,
-            supports: |v| all_inputs(v, FLOATS),
-            convert: $convert,
-        }
-    };
-}
-
 pub const CONVERTERS: &[Converter] = &[
     same!("Abs", "Abs", NUMBERS),
     same!("Acos", "Acos", FLOATS),
@@ -104,9 +94,9 @@ pub const CONVERTERS: &[Converter] = &[
     same!("Sqrt", "Sqrt", FLOATS),
     same!("Tan", "Tan", FLOATS),
     same!("Tanh", "Tanh", FLOATS),
-    floats!("Expm1", expm1),
-    floats!("Log1p", log1p),
-    floats!("Rsqrt", rsqrt),
+    floats("Expm1", expm1),
+    floats("Log1p", log1p),
+    floats("Rsqrt", rsqrt),
     Converter {
         op: "Square",
         supports: |v| all_inputs(v, NUMBERS),

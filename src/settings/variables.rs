@@ -1,0 +1,285 @@
+//! The table of variables, and their names.
+
+use super::values::{BuildPolicy, Fp16Method, HalfType, ProfilingVerbosity};
+
+/// What a variable's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// true, false, 1 or 0, in upper or lower case.
+    Bool,
+    /// A whole number.
+    Integer,
+    /// Names, separated by commas.
+    List,
+    Path,
+    /// A whole number, or else a path.
+    IntegerOrPath,
+    /// One of these words, in upper or lower case.
+    Choice(&'static [&'static str]),
+}
+
+/// When a variable is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadAt {
+    /// By build.rs, when the library is compiled.
+    Build,
+    /// Once, when the library first needs a setting.
+    Start,
+    /// Whenever it matters: it may be set or changed after the library is loaded.
+    Use,
+}
+
+/// One environment variable.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The value that stands for "not set"; empty where none does.
+    pub default: &'static str,
+    pub read: ReadAt,
+    /// The section of TF-TRT's user guide, where the guide has the variable.
+    pub guide_section: Option<&'static str>,
+    pub what: &'static str,
+}
+
+/// All of them, in the order of the contract.
+pub const VARIABLES: &[Variable] = &[
+    Variable {
+        name: ALLOW_NATIVE,
+        kind: Kind::Bool,
+        default: "true",
+        read: ReadAt::Use,
+        guide_section: Some("6.10"),
+        what: "Run the native segment where an engine is missing or fails. If false, the op fails with \"Aborted\" instead.",
+    },
+    Variable {
+        name: ABORT_BUILD,
+        kind: Kind::Bool,
+        default: "false",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Fail every engine build. For tests of what happens then.",
+    },
+    Variable {
+        name: MAX_ENGINES,
+        kind: Kind::Integer,
+        default: "20",
+        read: ReadAt::Use,
+        guide_section: Some("6.11"),
+        what: "At most so many engines a graph: the largest segments are converted. Zero and less set no limit.",
+    },
+    Variable {
+        name: DENYLIST,
+        kind: Kind::List,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: Some("6.6"),
+        what: "Op types that stay native.",
+    },
+    Variable {
+        name: FAKELIST,
+        kind: Kind::List,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Op types that the segmenter takes for convertible. For debugging: engines that hold them fail to build.",
+    },
+    Variable {
+        name: REPORT,
+        kind: Kind::IntegerOrPath,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: Some("6.3.2"),
+        what: "1 or more: print the detailed report of what was not converted. A path: also write it there as CSV.",
+    },
+    Variable {
+        name: LAYOUT,
+        kind: Kind::Bool,
+        default: "true",
+        read: ReadAt::Use,
+        guide_section: Some("6.9"),
+        what: "Let the layout optimizer bring the graph to NCHW before it is converted.",
+    },
+    Variable {
+        name: EXPORT_ENGINES,
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: Some("6.5"),
+        what: "A directory to which every built engine is exported, with a file \"dims-<name>\" beside it.",
+    },
+    Variable {
+        name: SPARSE,
+        kind: Kind::Bool,
+        default: "true",
+        read: ReadAt::Start,
+        guide_section: None,
+        what: "Let TensorRT use kernels for structured sparsity.",
+    },
+    Variable {
+        name: ALGORITHM,
+        kind: Kind::Integer,
+        default: "",
+        read: ReadAt::Start,
+        guide_section: None,
+        what: "Have TensorRT take the algorithm of this number for every layer. For debugging; less than zero counts as zero.",
+    },
+    Variable {
+        name: TRANSPOSE,
+        kind: Kind::Bool,
+        default: "false",
+        read: ReadAt::Start,
+        guide_section: None,
+        what: "Convert transposes that TensorRT is slow at.",
+    },
+    Variable {
+        name: EXPERIMENTAL,
+        kind: Kind::List,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: Some("6.7"),
+        what: "Any of disable_graph_freezing, reject_all_fp_cast_ops, remove_native_segments.",
+    },
+    Variable {
+        name: EXPORT_GRAPH,
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: Some("6.12"),
+        what: "A file to which the converted graph is drawn, in Graphviz's language (.dot).",
+    },
+    Variable {
+        name: NMS_TOPK,
+        kind: Kind::Bool,
+        default: "false",
+        read: ReadAt::Use,
+        guide_section: Some("6.8"),
+        what: "Convert non-maximum suppression with a top_k above 4096, cut to 4096. Matters before TensorRT 8.2.1 only.",
+    },
+    Variable {
+        name: ORT_DYLIB,
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Start,
+        guide_section: None,
+        what: "ONNX Runtime's shared library. If not set, that of the installed onnxruntime wheel is taken.",
+    },
+    Variable {
+        name: TENSORRT_LIB,
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Start,
+        guide_section: None,
+        what: "TensorRT's shared library, or the folder that it is in. If not set, it is looked for by the names of its \
+               versions where the dynamic linker looks.",
+    },
+    Variable {
+        name: CACHE_DIR,
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "The folder of TensorRT's timing caches and of the cache of built engines. If not set: \
+               $XDG_CACHE_HOME/tftrt, else $HOME/.cache/tftrt. The word \"none\": nothing is kept on disk.",
+    },
+    Variable {
+        name: CACHE_READONLY,
+        kind: Kind::Bool,
+        default: "false",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Read the caches on disk and never write them.",
+    },
+    Variable {
+        name: BUILD,
+        kind: Kind::Choice(BuildPolicy::NAMES),
+        default: "inline",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Who builds an engine that a call misses: inline, the call itself; background, a thread, while \
+               calls run the native segment; never, nobody.",
+    },
+    Variable {
+        name: CUDA_GRAPHS,
+        kind: Kind::Bool,
+        default: "true",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Replay small calls as CUDA graphs.",
+    },
+    Variable {
+        name: MAX_CONTEXTS,
+        kind: Kind::Integer,
+        default: "4",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "At most so many execution contexts for each engine, profile and stream; 1 or more.",
+    },
+    Variable {
+        name: OPTIMIZATION_LEVEL,
+        kind: Kind::Integer,
+        default: "",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "TensorRT's builder optimization level, 0 to 5: higher builds longer and may run faster. If not set, TensorRT's own default.",
+    },
+    Variable {
+        name: VERBOSITY,
+        kind: Kind::Choice(ProfilingVerbosity::NAMES),
+        default: "layer_names_only",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "What engines keep of their layers, for profilers and the engine inspector.",
+    },
+    Variable {
+        name: HALF_TYPE,
+        kind: Kind::Choice(HalfType::NAMES),
+        default: "float16",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "The type in which FP16 nodes are computed where TensorRT is strongly typed (10 and later).",
+    },
+    Variable {
+        name: FP16_METHOD,
+        kind: Kind::Choice(Fp16Method::NAMES),
+        default: "auto",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "How FP16 is asked of TensorRT 8.6: flags, the builder's flag alone; rewrite, casts in the graph; \
+               auto, what proved better. For comparison.",
+    },
+    Variable {
+        name: "TFTRT_PYTHON",
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Build,
+        guide_section: None,
+        what: "The Python whose TensorFlow the library is built for. If not set: .venv/bin/python, else python3.",
+    },
+];
+
+pub(super) const ALLOW_NATIVE: &str = "TF_TRT_ALLOW_ENGINE_NATIVE_SEGMENT_EXECUTION";
+pub(super) const ABORT_BUILD: &str = "TF_TRT_ABORT_CUDA_ENGINE_BUILD";
+pub(super) const MAX_ENGINES: &str = "TF_TRT_MAX_ALLOWED_ENGINES";
+pub(super) const DENYLIST: &str = "TF_TRT_OP_DENYLIST";
+pub(super) const FAKELIST: &str = "TF_TRT_OP_FAKELIST";
+pub(super) const REPORT: &str = "TF_TRT_SHOW_DETAILED_REPORT";
+pub(super) const LAYOUT: &str = "TF_TRT_ENABLE_LAYOUT_OPTIMIZER";
+pub(super) const EXPORT_ENGINES: &str = "TF_TRT_EXPORT_TRT_ENGINES_PATH";
+pub(super) const SPARSE: &str = "TF_TRT_SPARSE_MODE";
+pub(super) const ALGORITHM: &str = "TF_TRT_FIXED_ALGORITHM_ID";
+pub(super) const TRANSPOSE: &str = "TF_DEBUG_TRT_ALLOW_INEFFICIENT_TRANSPOSE";
+pub(super) const EXPERIMENTAL: &str = "TF_TRT_EXPERIMENTAL_FEATURES";
+pub(super) const EXPORT_GRAPH: &str = "TF_TRT_EXPORT_GRAPH_VIZ_PATH";
+pub(super) const NMS_TOPK: &str = "TF_TRT_ALLOW_NMS_TOPK_OVERRIDE";
+pub(super) const ORT_DYLIB: &str = "ORT_DYLIB_PATH";
+pub(super) const TENSORRT_LIB: &str = "TFTRT_TENSORRT_LIB";
+pub(super) const CACHE_DIR: &str = "TFTRT_CACHE_DIR";
+pub(super) const CACHE_READONLY: &str = "TFTRT_CACHE_READONLY";
+pub(super) const BUILD: &str = "TFTRT_BUILD";
+pub(super) const CUDA_GRAPHS: &str = "TFTRT_CUDA_GRAPHS";
+pub(super) const MAX_CONTEXTS: &str = "TFTRT_MAX_CONTEXTS";
+pub(super) const OPTIMIZATION_LEVEL: &str = "TFTRT_BUILDER_OPTIMIZATION_LEVEL";
+pub(super) const VERBOSITY: &str = "TFTRT_PROFILING_VERBOSITY";
+pub(super) const HALF_TYPE: &str = "TFTRT_HALF_TYPE";
+pub(super) const FP16_METHOD: &str = "TFTRT_FP16_METHOD";
