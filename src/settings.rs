@@ -199,6 +199,15 @@ pub const VARIABLES: &[Variable] = &[
         what: "Read the caches on disk and never write them.",
     },
     Variable {
+        name: CACHE_MAX_BYTES,
+        kind: Kind::Integer,
+        default: "17179869184",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "At most so many bytes of built engines are kept on disk: those not used for longest go. Zero, less, and the word \"none\" \
+               set no limit.",
+    },
+    Variable {
         name: BUILD,
         kind: Kind::Choice(BuildPolicy::NAMES),
         default: "inline",
@@ -284,6 +293,7 @@ const ORT_DYLIB: &str = "ORT_DYLIB_PATH";
 const TENSORRT_LIB: &str = "TFTRT_TENSORRT_LIB";
 const CACHE_DIR: &str = "TFTRT_CACHE_DIR";
 const CACHE_READONLY: &str = "TFTRT_CACHE_READONLY";
+const CACHE_MAX_BYTES: &str = "TFTRT_CACHE_MAX_BYTES";
 const BUILD: &str = "TFTRT_BUILD";
 const CUDA_GRAPHS: &str = "TFTRT_CUDA_GRAPHS";
 const MAX_CONTEXTS: &str = "TFTRT_MAX_CONTEXTS";
@@ -417,6 +427,8 @@ pub struct Settings {
     pub tensorrt_lib: Option<PathBuf>,
     pub cache_dir: CacheFolder,
     pub cache_readonly: bool,
+    /// Of built engines on disk. `None`: no limit.
+    pub cache_max_bytes: Option<u64>,
     pub build: BuildPolicy,
     pub cuda_graphs: bool,
     /// 1 or more; for each engine, profile and stream.
@@ -450,6 +462,8 @@ impl Default for Settings {
             tensorrt_lib: None,
             cache_dir: CacheFolder::User,
             cache_readonly: false,
+            // Some dozens of engines of a few hundred megabytes.
+            cache_max_bytes: Some(16 << 30),
             build: BuildPolicy::Inline,
             cuda_graphs: true,
             max_contexts: 4,
@@ -540,6 +554,13 @@ impl Settings {
                 Some(path) => CacheFolder::At(path),
             },
             cache_readonly: read.bool(CACHE_READONLY, default.cache_readonly),
+            cache_max_bytes: match read.text(CACHE_MAX_BYTES) {
+                Some(word) if word == "none" => None,
+                _ => match read.integer(CACHE_MAX_BYTES, "17179869184") {
+                    None => default.cache_max_bytes,
+                    Some(limit) => u64::try_from(limit).ok().filter(|limit| *limit > 0),
+                },
+            },
             build: read.choice(BUILD, default.build),
             cuda_graphs: read.bool(CUDA_GRAPHS, default.cuda_graphs),
             max_contexts: read
@@ -762,7 +783,7 @@ mod tests {
                 }
             }
         }
-        for name in [MAX_ENGINES, ALGORITHM, MAX_CONTEXTS, OPTIMIZATION_LEVEL] {
+        for name in [MAX_ENGINES, ALGORITHM, MAX_CONTEXTS, OPTIMIZATION_LEVEL, CACHE_MAX_BYTES] {
             for wrong in ["many", "1.5", "99999999999999999999"] {
                 let (settings, warnings) = parse(&[(name, wrong)]);
                 assert_eq!(settings, Settings::default());
@@ -845,6 +866,14 @@ mod tests {
         assert_eq!(quiet(&[(MAX_ENGINES, "3")]).max_allowed_engines, Some(3));
         assert_eq!(quiet(&[(MAX_ENGINES, "0")]).max_allowed_engines, None);
         assert_eq!(quiet(&[(MAX_ENGINES, "-1")]).max_allowed_engines, None);
+    }
+
+    #[test]
+    fn the_cache_is_limited_and_unlimited() {
+        assert_eq!(quiet(&[(CACHE_MAX_BYTES, "1000")]).cache_max_bytes, Some(1000));
+        for word in ["0", "-1", "none"] {
+            assert_eq!(quiet(&[(CACHE_MAX_BYTES, word)]).cache_max_bytes, None, "{word}");
+        }
     }
 
     #[test]
