@@ -11,7 +11,7 @@
 //! values are shapes; inputs left out take their own static shape), else one from 1 to the size of `--dims` (2).
 //! `--timing-cache` is read where the file exists, and written after each build whose TensorRT keeps one. With it, and with
 //! `--twice`, the builds share their measurements in memory, as those of the library do. `--twice` builds all models a second time,
-//! in the same process; `--together` builds them all at once, in a thread each.
+//! in the same process; `--together` builds them all at once the first time, in a thread each.
 //! With `--verbose`, TensorRT's log goes to stderr. Exit code: 0 all built, 1 some not, 2 nothing could be tried.
 
 use prost::Message;
@@ -108,8 +108,8 @@ fn run() -> Result<bool, String> {
     let timings = (arguments.timing_cache.is_some() || arguments.twice).then(Timings::default);
     let check = |model: &Path| check(&library, &arguments, model, timings.as_ref());
     let mut all = true;
-    for _ in 0..if arguments.twice { 2 } else { 1 } {
-        if arguments.together {
+    for round in 0..if arguments.twice { 2 } else { 1 } {
+        if arguments.together && round == 0 {
             all &= thread::scope(|scope| {
                 let (arguments, check) = (&arguments, &check);
                 let build = |model: &'_ PathBuf| {

@@ -1,15 +1,17 @@
 //! Things that learn from being used: timing caches. One user at a time has one, and hands on what it has learnt.
 //!
 //! Beside a [pool](super::pool), whose things are all alike: here nobody waits. Whoever finds nothing that is idle begins anew, and
-//! what several have learnt at the same time is merged by the next one who comes.
+//! whoever takes one is told what all the idle ones know. They stay, for users that come at once.
 
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
-/// Those that nobody uses now. There are never more than were in use at once.
+/// Those that nobody uses now. There are at most twice as many as there were users at once: a new one comes only where none is idle,
+/// and a user has one, and a second one while he is told what that knows.
 pub struct Relay<T> {
-    /// In the order in which they were given back.
-    idle: Mutex<Vec<T>>,
+    /// The one that was used last is at the end.
+    idle: Mutex<VecDeque<T>>,
 }
 
 /// One of a relay's in use, given back when it is dropped: with an error and a panic of its user's, too.
@@ -25,22 +27,23 @@ impl<T> Default for Relay<T> {
 }
 
 impl<T> Relay<T> {
-    /// One that knows all that the idle ones know; `None` where none is idle. `merge(first, second)` adds to the first what the second
-    /// knows; where it answers `false`, both stay what they are.
+    /// The one that was used last, told by `tell(it, other)` what each of the others knows that are idle; `None` where none is.
     ///
-    /// While it merges, no lock is held: whoever comes meanwhile finds nothing, and begins anew.
-    pub fn take(&self, mut merge: impl FnMut(&T, &T) -> bool) -> Option<Turn<'_, T>> {
-        let idle = std::mem::take(&mut *self.idle.lock());
-        // From here on each goes back by itself, whatever happens in `merge`.
-        let mut idle: Vec<Turn<'_, T>> = idle.into_iter().map(|item| self.turn(item)).collect();
-        // What cannot be merged lies in front of it when it comes back, so that users who follow each other go on with the same one.
-        let last = idle.pop()?;
-        for other in idle {
-            if merge(&last, &other) {
-                other.discard();
-            }
+    /// No lock is held while it is told, and one other at a time is taken out for it: whoever comes meanwhile finds the rest.
+    pub fn take(&self, mut tell: impl FnMut(&T, &T)) -> Option<Turn<'_, T>> {
+        let (mine, others) = {
+            let mut idle = self.idle.lock();
+            (self.turn(idle.pop_back()?), idle.len())
+        };
+        for _ in 0..others {
+            let Some(other) = self.idle.lock().pop_front() else {
+                break;
+            };
+            // It goes back by itself, whatever happens in `tell`.
+            let other = self.turn(other);
+            tell(&mine, &other);
         }
-        Some(last)
+        Some(mine)
     }
 
     /// Hands on one that its maker has used.
@@ -84,7 +87,7 @@ impl<T> DerefMut for Turn<'_, T> {
 impl<T> Drop for Turn<'_, T> {
     fn drop(&mut self) {
         if let Some(item) = self.item.take() {
-            self.relay.idle.lock().push(item);
+            self.relay.idle.lock().push_back(item);
         }
     }
 }
@@ -104,10 +107,11 @@ mod tests {
         RefCell::new(all.iter().copied().collect())
     }
 
-    fn merge(first: &Knowledge, second: &Knowledge) -> bool {
-        first.borrow_mut().extend(second.borrow().iter());
-        true
+    fn tell(one: &Knowledge, other: &Knowledge) {
+        one.borrow_mut().extend(other.borrow().iter());
     }
+
+    fn nothing(_: &Knowledge, _: &Knowledge) {}
 
     fn all_of(turn: Option<Turn<'_, Knowledge>>) -> Option<Vec<usize>> {
         turn.map(|turn| turn.borrow().iter().copied().collect())
@@ -116,62 +120,67 @@ mod tests {
     #[test]
     fn what_one_learns_the_next_one_knows() {
         let relay = Relay::default();
-        assert!(relay.take(merge).is_none());
+        assert!(relay.take(tell).is_none());
         relay.give(knows(&[1]));
-        relay.take(merge).unwrap().borrow_mut().insert(2);
-        assert_eq!(all_of(relay.take(merge)), Some(vec![1, 2]));
+        relay.take(tell).unwrap().borrow_mut().insert(2);
+        assert_eq!(all_of(relay.take(tell)), Some(vec![1, 2]));
     }
 
     #[test]
-    fn who_comes_while_it_is_in_use_begins_anew_and_is_merged_later() {
+    fn who_comes_while_all_are_in_use_begins_anew_and_the_next_ones_are_told() {
         let relay = Relay::default();
         relay.give(knows(&[1]));
-        let first = relay.take(merge).unwrap();
-        assert!(relay.take(merge).is_none());
+        let first = relay.take(tell).unwrap();
+        assert!(relay.take(tell).is_none());
         relay.give(knows(&[2]));
-        assert_eq!(all_of(relay.take(merge)), Some(vec![2]));
+        assert_eq!(all_of(relay.take(tell)), Some(vec![2]));
         drop(first);
         relay.give(knows(&[3]));
-        assert_eq!(all_of(relay.take(merge)), Some(vec![1, 2, 3]));
-        assert_eq!(relay.idle.lock().len(), 1);
+        // Of two at once, each knows what those knew that were idle as it came.
+        let first = relay.take(tell);
+        let second = relay.take(tell);
+        assert_eq!(all_of(first), Some(vec![1, 2, 3]));
+        assert_eq!(all_of(second), Some(vec![1, 2]));
+        assert_eq!(relay.idle.lock().len(), 3);
     }
 
     #[test]
-    fn what_cannot_be_merged_is_kept_and_the_next_user_goes_on_with_the_same() {
+    fn users_that_follow_each_other_go_on_with_the_same() {
         let relay = Relay::default();
-        relay.give(knows(&[1]));
-        relay.give(knows(&[2]));
-        for _ in 0..3 {
-            assert_eq!(all_of(relay.take(|_, _| false)), Some(vec![2]));
+        for number in 1..=3 {
+            relay.give(knows(&[number]));
         }
-        let second = relay.take(|_, _| false);
-        assert_eq!(all_of(relay.take(|_, _| false)), Some(vec![1]));
-        drop(second);
-        assert_eq!(all_of(relay.take(merge)), Some(vec![1, 2]));
+        for _ in 0..3 {
+            assert_eq!(all_of(relay.take(nothing)), Some(vec![3]));
+        }
+        let third = relay.take(nothing);
+        assert_eq!(all_of(relay.take(nothing)), Some(vec![2]));
+        drop(third);
+        assert_eq!(all_of(relay.take(tell)), Some(vec![1, 2, 3]));
     }
 
     #[test]
     fn what_is_given_up_does_not_come_back() {
         let relay = Relay::default();
         relay.give(knows(&[1]));
-        relay.take(merge).unwrap().discard();
-        assert!(relay.take(merge).is_none());
+        relay.take(tell).unwrap().discard();
+        assert!(relay.take(tell).is_none());
     }
 
     #[test]
-    fn a_panic_of_its_user_or_of_a_merge_loses_nothing() {
+    fn a_panic_of_its_user_or_while_it_is_told_loses_nothing() {
         let relay = Relay::default();
         relay.give(knows(&[1]));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            let turn = relay.take(merge).unwrap();
+            let turn = relay.take(tell).unwrap();
             turn.borrow_mut().insert(2);
             panic!("in a build");
         }));
         assert!(panicked.is_err());
         relay.give(knows(&[3]));
         relay.give(knows(&[4]));
-        assert!(catch_unwind(AssertUnwindSafe(|| relay.take(|_, _| panic!("in merge")).is_some())).is_err());
-        assert_eq!(all_of(relay.take(merge)), Some(vec![1, 2, 3, 4]));
+        assert!(catch_unwind(AssertUnwindSafe(|| relay.take(|_, _| panic!("while it is told")).is_some())).is_err());
+        assert_eq!(all_of(relay.take(tell)), Some(vec![1, 2, 3, 4]));
     }
 
     /// Threads that never wait for each other lose nothing, and never is one used by two.
@@ -187,7 +196,7 @@ mod tests {
                 scope.spawn(move || {
                     start.wait();
                     for turn in 0..TURNS {
-                        match relay.take(merge) {
+                        match relay.take(tell) {
                             Some(held) => {
                                 // Of two users, one would find it borrowed.
                                 let mut held = held.borrow_mut();
@@ -200,7 +209,7 @@ mod tests {
                 });
             }
         });
-        assert!(relay.idle.lock().len() <= THREADS);
-        assert_eq!(all_of(relay.take(merge)), Some((0..THREADS * TURNS).collect()));
+        assert!(relay.idle.lock().len() <= 2 * THREADS);
+        assert_eq!(all_of(relay.take(tell)), Some((0..THREADS * TURNS).collect()));
     }
 }

@@ -138,7 +138,7 @@ def test_a_damaged_timing_cache_is_a_warning(tmp_path):
 
 
 HANDED_ON = "the build goes on with the timing cache of earlier builds"
-MERGED = "the timing caches of two builds are merged"
+MERGED = "the timing cache of another build is merged"
 
 
 def test_the_builds_of_a_process_hand_on_one_timing_cache(tmp_path):
@@ -154,17 +154,17 @@ def test_the_builds_of_a_process_hand_on_one_timing_cache(tmp_path):
     assert MERGED not in log and "does not take the timing cache of earlier builds" not in log
 
 
-def test_builds_at_once_have_a_timing_cache_each_and_the_next_one_merges_them(tmp_path):
+def test_builds_at_once_have_a_timing_cache_each_and_later_ones_merge_them(tmp_path):
     models = [layer(tmp_path, f"model_{i}", i + 1) for i in range(4)]
     answers, log = logged_all(models, "--twice", "--together")
     assert [answer["ok"] for answer in answers] == [True] * 8
     assert [answer["model"] for answer in answers] == [str(model) for model in models] * 2
     assert log.count("Global timing cache in use") == 8, log
-    # How many began while others had them all is a matter of time; at least the last of the first four left one to the second four.
-    assert log.count(HANDED_ON) >= 1
+    # How many of the first four found none that was idle is a matter of time. The second four come one by one.
+    made = 8 - log.count(HANDED_ON)
+    assert 1 <= made <= 4, log
+    assert log.count(MERGED) >= 4 * (made - 1), log
     assert "cannot merge" not in log and "does not take the timing cache of earlier builds" not in log, log
-    # One is left of those that were begun, however the threads ran.
-    assert log.count(MERGED) < 8 - log.count(HANDED_ON)
 
 
 def test_builds_at_once_do_not_share_what_they_are_not_asked_to(tmp_path):

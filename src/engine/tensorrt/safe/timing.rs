@@ -4,10 +4,9 @@
 //! bytes, where the version reads what it wrote, it goes to other processes, and to a build that begins while another has the cache.
 //!
 //! NVIDIA says that builders may share a cache, and that it is to outlive them; of two at once it says nothing, and a build writes
-//! to it. So at any time one build has a cache, or one merge, in one thread: who begins takes the idle ones out of [`Relay`] (which
-//! are merged, if several builds have ended at the same time), and gives back one when its builder is gone. The compiler holds it:
-//! a cache is `Send` and not `Sync`, and a config borrows it for the life of its builder. A build never waits for another: one that
-//! begins meanwhile makes a cache of its own, of what was serialized last.
+//! to it. So at any time one build has a cache, in one thread: who begins takes an idle one out of [`Relay`], adds what other idle ones
+//! know, and gives it back when its builder is gone. The compiler holds it: a cache is `Send` and not `Sync`, and a config borrows
+//! it for the life of its builder. A build never waits for another: one that finds no idle cache makes one, of what was serialized last.
 
 use super::plan::Plan;
 use crate::cache::relay::{Relay, Turn};
@@ -62,7 +61,7 @@ impl Timings {
     pub(super) fn begin(&self, scope: &mut Scope) -> Caches<'_> {
         Caches {
             timings: self,
-            earlier: self.relay.take(|first, second| self.merge(scope, first, second)),
+            earlier: self.relay.take(|one, other| self.add(scope, one, other)),
             read: OnceCell::new(),
             empty: OnceCell::new(),
             refused: Cell::new(false),
@@ -70,14 +69,14 @@ impl Timings {
         }
     }
 
-    fn merge(&self, scope: &mut Scope, first: &Live, second: &Live) -> bool {
+    /// Adds to `one` what `other` knows. Both are idle, but for this.
+    fn add(&self, scope: &mut Scope, one: &Live, other: &Live) {
         if self.unmergeable.load(Relaxed) {
-            return false;
+            return;
         }
         scope.tell_so_far();
-        let merged = matches!(first.cache.combine(&second.cache, false), Ok(true));
-        if merged {
-            tracing::debug!(node = scope.node(), "the timing caches of two builds are merged");
+        if matches!(one.cache.combine(&other.cache, false), Ok(true)) {
+            tracing::debug!(node = scope.node(), "the timing cache of another build is merged");
         } else if !self.unmergeable.swap(true, Relaxed) {
             tracing::warn!(
                 node = scope.node(),
@@ -85,7 +84,6 @@ impl Timings {
                 scope.so_far()
             );
         }
-        merged
     }
 }
 
