@@ -1,15 +1,17 @@
 //! Asks a real TensorRT whether it takes ONNX models: parses and builds each, and prints one line of JSON a model.
 //!
 //!     trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--level 0..5] [--fp16] [--no-tf32]
-//!         [--sparse] [--detail none|names|all] [--timing-cache FILE] [--verbose] model.onnx...
+//!         [--sparse] [--detail none|names|all] [--timing-cache FILE] [--twice] [--together] [--verbose] model.onnx...
 //!
-//! With TensorRT-RTX this needs no GPU. A line is `{"model": ..., "ok": true, "plan_bytes": n}` or `{"model": ..., "ok": false,
-//! "error": ...}`; it is flushed at once, so that the answers given stand even if TensorRT takes the process down later.
+//! With TensorRT-RTX this needs no GPU. A line is `{"model": ..., "ok": true, "plan_bytes": n, "build_s": t}` or `{"model": ...,
+//! "ok": false, "error": ...}`; it is flushed at once, so that the answers given stand even if TensorRT takes the process down later.
 //!
 //! Profiles, for models with open sizes: those of `--profile`, else of the file `model.onnx.json` beside the model, in the form
 //! `{"profiles": [{"input": {"min": [..], "opt": [..], "max": [..], "values": {"min": [..], ...}}}]}` (`values` for inputs whose
 //! values are shapes; inputs left out take their own static shape), else one from 1 to the size of `--dims` (2).
-//! `--timing-cache` is read where the file exists, and written after each build whose TensorRT keeps one.
+//! `--timing-cache` is read where the file exists, and written after each build whose TensorRT keeps one. With it, and with
+//! `--twice`, the builds share their measurements in memory, as those of the library do. `--twice` builds all models a second time,
+//! in the same process; `--together` builds them all at once the first time, in a thread each.
 //! With `--verbose`, TensorRT's log goes to stderr. Exit code: 0 all built, 1 some not, 2 nothing could be tried.
 
 use prost::Message;
@@ -19,6 +21,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+use tftrt::engine::tensorrt::safe::Timings;
 use tftrt::engine::tensorrt::{BuildOptions, BuiltPlan, Library, PlanRequest, Verbosity, build_plan, safe};
 use tftrt::profile::{Bounds, Profile};
 use tftrt::proto::onnx::tensor_shape_proto::dimension::Value as Size;
@@ -27,7 +32,7 @@ use tftrt::proto::onnx::{ModelProto, ValueInfoProto};
 use tracing::{Event, Metadata, Subscriber, field, span};
 
 const USAGE: &str = "usage: trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--level 0..5] [--fp16] \
-                     [--no-tf32] [--sparse] [--detail none|names|all] [--timing-cache FILE] [--verbose] model.onnx...";
+                     [--no-tf32] [--sparse] [--detail none|names|all] [--timing-cache FILE] [--twice] [--together] [--verbose] model.onnx...";
 
 struct Arguments {
     library: Option<PathBuf>,
@@ -35,6 +40,8 @@ struct Arguments {
     profile: Option<String>,
     options: BuildOptions,
     timing_cache: Option<PathBuf>,
+    twice: bool,
+    together: bool,
     verbose: bool,
     models: Vec<PathBuf>,
 }
@@ -68,6 +75,9 @@ struct Answer<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_bytes: Option<usize>,
+    /// Of TensorRT's part alone: parsing and building.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timing_cache_bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,32 +98,70 @@ fn main() -> ExitCode {
 /// Whether every model was built.
 fn run() -> Result<bool, String> {
     let arguments = parse_arguments(std::env::args().skip(1))?;
-    // For this thread: the process's own is what the library has set for TensorFlow's log, as it was loaded.
-    let _log = arguments.verbose.then(|| tracing::subscriber::set_default(Stderr));
+    let _log = log(&arguments);
     let library = match &arguments.library {
         Some(path) => safe::open(path),
         None => safe::find(),
     }
     .map_err(|error| error.to_string())?;
     eprintln!("trt_check: {} from {}", library.version(), library.path().display());
+    let timings = (arguments.timing_cache.is_some() || arguments.twice).then(Timings::default);
+    let check = |model: &Path| check(&library, &arguments, model, timings.as_ref());
     let mut all = true;
-    for model in &arguments.models {
-        let result = check(&library, &arguments, model);
-        all &= result.is_ok();
-        let answer = Answer {
-            model,
-            ok: result.is_ok(),
-            plan_bytes: result.as_ref().ok().map(|built| built.plan.len()),
-            timing_cache_bytes: result.as_ref().ok().and_then(|built| Some(built.timing_cache.as_ref()?.len())),
-            error: result.err(),
-        };
-        let line = serde_json::to_string(&answer).map_err(|error| error.to_string())?;
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{line}")
-            .and_then(|()| out.flush())
-            .map_err(|error| format!("stdout: {error}"))?;
+    for round in 0..if arguments.twice { 2 } else { 1 } {
+        if arguments.together && round == 0 {
+            all &= thread::scope(|scope| {
+                let (arguments, check) = (&arguments, &check);
+                let build = |model: &'_ PathBuf| {
+                    let model = model.clone();
+                    scope.spawn(move || {
+                        let _log = log(arguments);
+                        check(&model)
+                    })
+                };
+                let builds: Vec<_> = arguments.models.iter().map(build).collect();
+                let mut all = true;
+                for (model, build) in arguments.models.iter().zip(builds) {
+                    all &= answer(model, build.join().unwrap_or_else(|_| Err("its thread panicked".to_string())))?;
+                }
+                Ok::<bool, String>(all)
+            })?;
+        } else {
+            for model in &arguments.models {
+                all &= answer(model, check(model))?;
+            }
+        }
     }
     Ok(all)
+}
+
+/// TensorRT's log on stderr, if that is asked for, while this lives. For one thread: the process's own is what the library has set for
+/// TensorFlow's log, as it was loaded.
+fn log(arguments: &Arguments) -> Option<tracing::subscriber::DefaultGuard> {
+    arguments.verbose.then(|| tracing::subscriber::set_default(Stderr))
+}
+
+/// Prints what became of a model: whether it was built.
+fn answer(model: &Path, result: Result<(BuiltPlan, f64), String>) -> Result<bool, String> {
+    let ok = result.is_ok();
+    let (built, error) = match result {
+        Ok(built) => (Some(built), None),
+        Err(why) => (None, Some(why)),
+    };
+    let answer = Answer {
+        model,
+        ok,
+        plan_bytes: built.as_ref().map(|(built, _)| built.plan.len()),
+        build_s: built.as_ref().map(|(_, seconds)| *seconds),
+        timing_cache_bytes: built.as_ref().and_then(|(built, _)| Some(built.timing_cache.as_ref()?.bytes.len())),
+        error,
+    };
+    let line = serde_json::to_string(&answer).map_err(|error| error.to_string())?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("stdout: {error}"))?;
+    Ok(ok)
 }
 
 fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -123,6 +171,8 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         profile: None,
         options: BuildOptions::default(),
         timing_cache: None,
+        twice: false,
+        together: false,
         verbose: false,
         models: Vec::new(),
     };
@@ -156,6 +206,8 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
                 };
             }
             "--timing-cache" => arguments.timing_cache = Some(PathBuf::from(value()?)),
+            "--twice" => arguments.twice = true,
+            "--together" => arguments.together = true,
             "--verbose" => arguments.verbose = true,
             "--help" | "-h" => return Err(USAGE.to_string()),
             option if option.starts_with("--") => return Err(format!("unknown option {option}\n{USAGE}")),
@@ -168,7 +220,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
     Ok(arguments)
 }
 
-fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path) -> Result<BuiltPlan, String> {
+fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path, timings: Option<&Timings>) -> Result<(BuiltPlan, f64), String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     // What does not decode goes to TensorRT all the same: its words are asked for.
     let model = ModelProto::decode(bytes.as_slice()).unwrap_or_default();
@@ -178,24 +230,28 @@ fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path) -> Result<B
     let node = path
         .file_stem()
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let cache = match &arguments.timing_cache {
-        Some(file) if file.exists() => std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
-        _ => Vec::new(),
-    };
+    if let (Some(file), Some(timings)) = (&arguments.timing_cache, timings)
+        && file.exists()
+    {
+        let cache = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        timings.begin_with(|| Some(cache.into()));
+    }
     let request = PlanRequest {
         node: &node,
         model: &bytes,
         inputs: &names,
         profiles: &profiles,
         options: arguments.options,
-        timing_cache: arguments.timing_cache.as_ref().map(|_| cache.as_slice()),
+        timings,
         allocator: None,
     };
+    let begun = Instant::now();
     let built = build_plan(library, &request).map_err(|error| error.to_string())?;
+    let seconds = begun.elapsed().as_secs_f64();
     if let (Some(file), Some(cache)) = (&arguments.timing_cache, &built.timing_cache) {
-        tftrt::files::replace(file, |out| out.write_all(cache)).map_err(|error| error.to_string())?;
+        tftrt::files::replace(file, |out| out.write_all(&cache.bytes)).map_err(|error| error.to_string())?;
     }
-    Ok(built)
+    Ok((built, seconds))
 }
 
 /// Names and shapes (-1: open) of the inputs that are not weights.

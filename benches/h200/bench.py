@@ -2,6 +2,7 @@
 
     python bench.py model   --model resnet50 --folder DIR --out OUT
     python bench.py convert --native DIR --converted DIR --precision FP16 --out OUT [--tag cold|warm|...]
+    python bench.py rebuild --native DIR --precision FP16 --out OUT
     python bench.py load    --folder DIR --out OUT
     python bench.py speed   --native DIR --converted DIR --batches 1,64 --out OUT
     python bench.py threads --folder DIR --out OUT
@@ -16,6 +17,7 @@ error in the JSON, and the next part runs. The exit code is 0 only if every part
 
 import argparse
 import contextlib
+import gc
 import importlib.util
 import json
 import os
@@ -141,29 +143,41 @@ def model(record, options):
         models.save(options.model, options.folder)
 
 
-def convert(record, options):
-    tf, tftrt = start(record)
-    import models
+def converter_of(options):
+    """The native model, converted."""
     from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
-    batches = [int(b) for b in options.batches.split(",")]
-    cache = os.environ.get("TFTRT_CACHE_DIR")
+    converter = trt.TrtGraphConverterV2(
+        input_saved_model_dir=options.native,
+        precision_mode=options.precision,
+        use_dynamic_shape=True,
+        dynamic_shape_profile_strategy="Optimal",
+    )
+    converter.convert()
+    return converter
+
+
+def build(tf, converter, options) -> None:
+    """Builds the engines for all batch sizes."""
+    import models
+
     name = models.name_of(options.native)
+    batches = [int(b) for b in options.batches.split(",")]
+    converter.build(input_fn=lambda: (constants(tf, name, batch) for batch in batches))
+
+
+def convert(record, options):
+    tf, tftrt = start(record)
+    cache = os.environ.get("TFTRT_CACHE_DIR")
     record.data["cache_before"] = files_of(cache)
     with record.part("convert"):
-        converter = trt.TrtGraphConverterV2(
-            input_saved_model_dir=options.native,
-            precision_mode=options.precision,
-            use_dynamic_shape=True,
-            dynamic_shape_profile_strategy="Optimal",
-        )
-        converter.convert()
+        converter = converter_of(options)
     with record.part("graph") as part:
         nodes = converter._converted_graph_def.node
         part["engines"] = [node.name for node in nodes if node.op == "TRTEngineOp"]
         part["outside"] = sorted({node.op for node in nodes if node.op != "TRTEngineOp"})
     with record.part("build") as part:
-        converter.build(input_fn=lambda: ({k: tf.constant(v) for k, v in models.inputs(name, batch).items()} for batch in batches))
+        build(tf, converter, options)
         part["stats"] = tftrt.stats()
         engines_only(part["stats"]["totals"])
     with record.part("save"):
@@ -172,6 +186,27 @@ def convert(record, options):
         part["assets"] = files_of(pathlib.Path(options.converted) / "assets")
         part["cache"] = files_of(cache)
         part["memory"] = device_memory(tf)
+
+
+def rebuild(record, options):
+    """One model converted and built twice in one process, nothing kept on disk: what is quicker the second time is what builds hand on."""
+    os.environ["TFTRT_CACHE_DIR"] = "none"
+    record.data["environment"]["TFTRT_CACHE_DIR"] = "none"
+    tf, tftrt = start(record)
+    builds = []
+    for name in ("first", "second"):
+        with record.part(f"{name}_convert"):
+            converter = converter_of(options)
+        with record.part(f"{name}_build") as part:
+            build(tf, converter, options)
+            part["stats"] = tftrt.stats()["totals"]
+            engines_only(part["stats"])
+            builds.append(part["stats"]["builds"])
+            if builds[-1] != len(builds) * builds[0]:
+                raise RuntimeError(f"{builds[-1]} builds in all, and {builds[0]} by the first")
+        # Its engines go, and their memory: the second build finds the device as the first one did.
+        del converter
+        gc.collect()
 
 
 def load(record, options):
@@ -338,6 +373,7 @@ def main() -> None:
     batches = {"default": "1,64"}
     command(model, model=needed, folder=needed)
     command(convert, native=needed, converted=needed, precision={"default": "FP16"}, batches=batches)
+    command(rebuild, native=needed, precision={"default": "FP16"}, batches=batches)
     command(load, folder=needed)
     command(speed, native=needed, converted=needed, batches=batches, rounds={"type": int, "default": 5}, calls={"type": int, "default": 50})
     command(threads, folder=needed, seconds={"type": float, "default": 2.0})

@@ -177,6 +177,13 @@ def _times(results: Results, out: list, aims: list) -> None:
     if rows:
         out += ["## Convert, build, save (s)", _table(["run", "convert", "build", "save", "assets (MB)", "engines", "counters"], rows)]
     rows = []
+    for data in (d for m in results.models for d in results.of("rebuild", m)):
+        times = [_get(data, f"{which}_build", "wall_s") if _get(data, f"{which}_build", "state") == "done" else None for which in ("first", "second")]
+        share = times[1] / times[0] if all(times) else None
+        rows.append([f"{data['folder']} {data.get('tag') or ''}", *(_number(t) for t in [*times, share])])
+    if rows:
+        out += ["## Built twice in one process, nothing on disk (s)", _table(["run", "first build", "second build", "second / first"], rows)]
+    rows = []
     for model in results.models:
         for data in results.of("load", model):
             part = data.get("load", {})

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The benchmark on one H200, in two commands for one machine's life:
+# The benchmark on one H200, in two commands for one machine's life (and a third, if there is time):
 #
 #     benches/h200/run.sh build   [SECONDS]     models, cold and warm builds, both models at once   (default 525 s)
 #     benches/h200/run.sh measure [SECONDS]     everything else, one process at a time              (default 345 s)
+#     benches/h200/run.sh rebuild [SECONDS]     each model built twice in one process, one by one   (default 570 s)
 #     benches/h200/run.sh report                the tables
 #     benches/h200/run.sh tests   [SECONDS]     not the benchmark: the GPU tests, in SHARDS processes at once   (default 420 s)
 #
@@ -25,7 +26,7 @@ JSON=$WORK/json
 mkdir -p "$OUT" "$JSON"
 
 phase=${1:-}
-case $phase in build) limit=${2:-525} ;; measure) limit=${2:-345} ;; tests) limit=${2:-420} ;; *) limit=60 ;; esac
+case $phase in build) limit=${2:-525} ;; measure) limit=${2:-345} ;; rebuild) limit=${2:-570} ;; tests) limit=${2:-420} ;; *) limit=60 ;; esac
 end=$(($(date +%s) + limit))
 
 # step LIMIT COMMAND...: bench.py's command, with what is left of the time if that is less.
@@ -79,6 +80,12 @@ measure() {
     for model in $MODELS; do step 30 load --folder "$WORK/$model"; done
 }
 
+# One model built twice in one process; made where `build` did not.
+rebuild_one() {
+    [ -d "$WORK/$1" ] || step 120 model --model "$1" --folder "$WORK/$1" || return
+    step 560 rebuild --native "$WORK/$1" --precision "$PRECISION" --batches "$BATCHES"
+}
+
 # tests NAME SECONDS PYTEST_ARGUMENTS...: into $WORK/tests/NAME.txt and NAME.jsonl; the last line is said.
 tests() {
     # Not $BASHPID where it is used: a redirection has it from the process that is redirected.
@@ -120,6 +127,7 @@ build)
     wait
     ;;
 measure) measure ;;
+rebuild) for model in $MODELS; do rebuild_one "$model"; done ;;
 report) ;;
 *)
     sed -n '2,15p' "$0"

@@ -6,6 +6,7 @@
 pub mod disk;
 mod flight;
 pub mod pool;
+pub mod relay;
 mod stats;
 #[cfg(test)]
 mod tests;

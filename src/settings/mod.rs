@@ -43,6 +43,8 @@ pub struct Settings {
     pub tensorrt_lib: Option<PathBuf>,
     pub cache_dir: CacheFolder,
     pub cache_readonly: bool,
+    /// Of built engines on disk. `None`: no limit.
+    pub cache_max_bytes: Option<u64>,
     pub build: BuildPolicy,
     pub cuda_graphs: bool,
     /// 1 or more; for each engine, profile and stream.
@@ -76,6 +78,8 @@ impl Default for Settings {
             tensorrt_lib: None,
             cache_dir: CacheFolder::User,
             cache_readonly: false,
+            // Some dozens of engines of a few hundred megabytes.
+            cache_max_bytes: Some(16 << 30),
             build: BuildPolicy::Inline,
             cuda_graphs: true,
             max_contexts: 4,
@@ -153,6 +157,13 @@ impl Settings {
                 Some(path) => CacheFolder::At(path),
             },
             cache_readonly: read.bool(CACHE_READONLY, default.cache_readonly),
+            cache_max_bytes: match read.text(CACHE_MAX_BYTES) {
+                Some(word) if word == "none" => None,
+                _ => match read.integer(CACHE_MAX_BYTES, "17179869184") {
+                    None => default.cache_max_bytes,
+                    Some(limit) => u64::try_from(limit).ok().filter(|limit| *limit > 0),
+                },
+            },
             build: read.choice(BUILD, default.build),
             cuda_graphs: read.bool(CUDA_GRAPHS, default.cuda_graphs),
             max_contexts: read

@@ -60,7 +60,7 @@ fn a_wrong_value_warns_and_leaves_the_default() {
             }
         }
     }
-    for name in [MAX_ENGINES, ALGORITHM, MAX_CONTEXTS, OPTIMIZATION_LEVEL] {
+    for name in [MAX_ENGINES, ALGORITHM, MAX_CONTEXTS, OPTIMIZATION_LEVEL, CACHE_MAX_BYTES] {
         for wrong in ["many", "1.5", "99999999999999999999"] {
             let (settings, warnings) = parse(&[(name, wrong)]);
             assert_eq!(settings, Settings::default());
@@ -143,6 +143,14 @@ fn engines_are_limited_and_unlimited() {
     assert_eq!(quiet(&[(MAX_ENGINES, "3")]).max_allowed_engines, Some(3));
     assert_eq!(quiet(&[(MAX_ENGINES, "0")]).max_allowed_engines, None);
     assert_eq!(quiet(&[(MAX_ENGINES, "-1")]).max_allowed_engines, None);
+}
+
+#[test]
+fn the_cache_is_limited_and_unlimited() {
+    assert_eq!(quiet(&[(CACHE_MAX_BYTES, "1000")]).cache_max_bytes, Some(1000));
+    for word in ["0", "-1", "none"] {
+        assert_eq!(quiet(&[(CACHE_MAX_BYTES, word)]).cache_max_bytes, None, "{word}");
+    }
 }
 
 #[test]

@@ -191,6 +191,15 @@ pub const VARIABLES: &[Variable] = &[
         what: "Read the caches on disk and never write them.",
     },
     Variable {
+        name: CACHE_MAX_BYTES,
+        kind: Kind::Integer,
+        default: "17179869184",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "At most so many bytes of built engines are kept on disk: those not used for longest go. Zero, less, and the word \"none\" \
+               set no limit.",
+    },
+    Variable {
         name: BUILD,
         kind: Kind::Choice(BuildPolicy::NAMES),
         default: "inline",
@@ -276,6 +285,7 @@ pub(super) const ORT_DYLIB: &str = "ORT_DYLIB_PATH";
 pub(super) const TENSORRT_LIB: &str = "TFTRT_TENSORRT_LIB";
 pub(super) const CACHE_DIR: &str = "TFTRT_CACHE_DIR";
 pub(super) const CACHE_READONLY: &str = "TFTRT_CACHE_READONLY";
+pub(super) const CACHE_MAX_BYTES: &str = "TFTRT_CACHE_MAX_BYTES";
 pub(super) const BUILD: &str = "TFTRT_BUILD";
 pub(super) const CUDA_GRAPHS: &str = "TFTRT_CUDA_GRAPHS";
 pub(super) const MAX_CONTEXTS: &str = "TFTRT_MAX_CONTEXTS";

@@ -1,4 +1,4 @@
-"""The caches on disk, and when engines are built: TFTRT_CACHE_DIR, TFTRT_CACHE_READONLY, TFTRT_BUILD. Each process is a fresh one."""
+"""The caches on disk, and when engines are built: TFTRT_CACHE_DIR, TFTRT_CACHE_READONLY, TFTRT_CACHE_MAX_BYTES, TFTRT_BUILD. Each process is a fresh one."""
 
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +97,16 @@ def test_other_settings_have_other_engines(filled, tmp_path, run_isolated):
     cache = copied(filled, tmp_path)
     told, _ = build_and_call(run_isolated, cache, TFTRT_BUILDER_OPTIMIZATION_LEVEL="1")
     assert told["builds"] == 1 and not from_disk(told)
+
+
+@only_tensorrt
+def test_engines_beyond_the_bound_go(filled, tmp_path, run_isolated):
+    cache = copied(filled, tmp_path)
+    before = {name for name in files(cache) if name.endswith(".plan")}
+    told, _ = build_and_call(run_isolated, cache, TFTRT_BUILDER_OPTIMIZATION_LEVEL="1", TFTRT_CACHE_MAX_BYTES="1")
+    assert told["builds"] == 1 and not from_disk(told)
+    after = {name for name in files(cache) if name.endswith(".plan")}
+    assert len(before) == len(after) == 1 and before != after, (before, after)
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])

@@ -91,11 +91,17 @@ def test_options_that_this_version_cannot_follow(tmp_path):
     assert text == "node low: the builder's optimization level is 0 to 5, not -1"
 
 
+def logged_all(models, *options):
+    """The answers of builds in one process, and all that was logged."""
+    command = [tensorrt_rtx.program(), "--lib", tensorrt_rtx.locate(), "--verbose", *options, *models]
+    run = subprocess.run(command, capture_output=True, text=True)
+    return [json.loads(line) for line in run.stdout.splitlines()], run.stderr
+
+
 def logged(model, *options):
     """The answer of a build, and all that was logged."""
-    command = [tensorrt_rtx.program(), "--lib", tensorrt_rtx.locate(), "--verbose", *options, model]
-    run = subprocess.run(command, capture_output=True, text=True)
-    return json.loads(run.stdout), run.stderr
+    (answer,), log = logged_all([model], *options)
+    return answer, log
 
 
 def test_the_detail_that_is_kept_of_layers(tmp_path):
@@ -129,6 +135,43 @@ def test_a_damaged_timing_cache_is_a_warning(tmp_path):
         built(answer)
         assert any(line.startswith("WARN") and "the timing cache given" in line for line in log.splitlines()), log
         assert cache.read_bytes() == content, "nothing was written that TensorRT would not read"
+
+
+HANDED_ON = "the build goes on with the timing cache of earlier builds"
+MERGED = "the timing cache of another build is merged"
+
+
+def test_the_builds_of_a_process_hand_on_one_timing_cache(tmp_path):
+    """The object itself, which this TensorRT takes although it does not read what it wrote; a build that fails loses nothing."""
+    good, open_batch, bad = layer(tmp_path, "good", 2), layer(tmp_path, "open", "n"), tmp_path / "bad.onnx"
+    bad.write_bytes(b"\xff" * 100)
+    answers, log = logged_all([good, bad, open_batch], "--twice")
+    assert [answer["ok"] for answer in answers] == [True, False, True] * 2
+    # All but the first that comes so far; a model that is not read never does.
+    assert log.count(HANDED_ON) == 3 and log.count("Global timing cache in use") == 4, log
+    # That it is not read again is said once, and not asked again.
+    assert log.count("does not take the timing cache that it wrote") == 1, log
+    assert MERGED not in log and "does not take the timing cache of earlier builds" not in log
+
+
+def test_builds_at_once_have_a_timing_cache_each_and_later_ones_merge_them(tmp_path):
+    models = [layer(tmp_path, f"model_{i}", i + 1) for i in range(4)]
+    answers, log = logged_all(models, "--twice", "--together")
+    assert [answer["ok"] for answer in answers] == [True] * 8
+    assert [answer["model"] for answer in answers] == [str(model) for model in models] * 2
+    assert log.count("Global timing cache in use") == 8, log
+    # How many of the first four found none that was idle is a matter of time. The second four come one by one.
+    made = 8 - log.count(HANDED_ON)
+    assert 1 <= made <= 4, log
+    assert log.count(MERGED) >= 4 * (made - 1), log
+    assert "cannot merge" not in log and "does not take the timing cache of earlier builds" not in log, log
+
+
+def test_builds_at_once_do_not_share_what_they_are_not_asked_to(tmp_path):
+    models = [layer(tmp_path, f"model_{i}", i + 1) for i in range(3)]
+    answers, log = logged_all(models, "--together")
+    assert [answer["ok"] for answer in answers] == [True] * 3
+    assert HANDED_ON not in log and MERGED not in log and "Global timing cache in use" not in log, log
 
 
 def test_default_profile_of_an_open_batch(tmp_path):

@@ -9,9 +9,12 @@
 
 mod dir;
 mod engines;
+mod evict;
 mod key;
+mod lock;
 mod once;
 mod record;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod timing;

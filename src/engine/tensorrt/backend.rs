@@ -22,8 +22,8 @@ pub struct TensorRt {
     pub(super) runtime: Arc<RuntimeObject>,
     pub(super) allocator: Option<&'static Allocator>,
     pub(super) memory: Option<&'static dyn DeviceMemory>,
-    /// What builders have measured on this GPU; empty before the first build.
-    pub(super) timings: Mutex<Bytes>,
+    /// What builders have measured on this GPU.
+    pub(super) timings: safe::Timings,
     /// A block that tensors without elements are said to be at.
     pub(super) nowhere: Block,
 }
@@ -112,7 +112,7 @@ impl TensorRt {
         let backend = TensorRt {
             driver: cuda::driver_version()?,
             nowhere: Block::new(memory, 512)?,
-            timings: Mutex::default(),
+            timings: safe::Timings::default(),
             library,
             context,
             properties,

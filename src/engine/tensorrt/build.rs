@@ -3,7 +3,7 @@
 use super::backend::TensorRt;
 use super::engine::TrtEngine;
 use super::precision::{self, Typing};
-use super::safe::{self, BuildOptions, PlanRequest, Verbosity};
+use super::safe::{self, BuildOptions, PlanRequest, Verbosity, Written};
 use crate::cache::disk::{CacheDir, EngineKey, EngineStore, FORMAT, TFTRT_VERSION, TimingKey, TimingStore};
 use crate::engine::{Backend, BuildRequest, EngineError};
 use crate::settings::{ProfilingVerbosity, Settings};
@@ -16,7 +16,7 @@ pub(super) fn engine(backend: &'static TensorRt, request: &BuildRequest<'_>) -> 
     let typing = precision::typing(&backend.library, request.precision, &settings);
     let model = precision::write_into(request, typing)?;
     let options = options(request, typing, &settings);
-    let store = CacheDir::current().map(EngineStore::new);
+    let store = CacheDir::current().map(|dir| EngineStore::new(dir, settings.cache_max_bytes));
     let key = store.as_ref().map(|_| key(backend, request, &model, typing, &options));
     if let (Some(store), Some(key)) = (&store, &key)
         && let Some(plan) = store.get(key)
@@ -80,15 +80,9 @@ fn build(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], options: 
         driver_version: backend.driver.to_string(),
     };
     let on_disk = CacheDir::current().map(TimingStore::new);
-    let known = {
-        let mut known = backend.timings.lock();
-        if known.is_empty()
-            && let Some(read) = on_disk.as_ref().and_then(|store| store.read(&timings))
-        {
-            *known = read;
-        }
-        known.clone()
-    };
+    backend
+        .timings
+        .begin_with(|| on_disk.as_ref().and_then(|store| store.read(&timings)));
     let built = safe::build_plan(
         &backend.library,
         &PlanRequest {
@@ -97,35 +91,31 @@ fn build(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], options: 
             inputs: &inputs,
             profiles: request.profiles,
             options,
-            timing_cache: Some(&known),
+            timings: Some(&backend.timings),
             allocator: backend.allocator,
         },
     )?;
-    if let Some(cache) = built.timing_cache.filter(|cache| *cache != known) {
-        keep(backend, request.node, cache, &known, on_disk, &timings);
+    if let Some(store) = on_disk
+        && let Some(cache) = built.timing_cache.filter(|cache| cache.bytes != cache.before)
+    {
+        keep(backend, request.node, &cache, &store, &timings);
     }
     Ok(built.plan)
 }
 
-/// Keeps what a build has measured for the next ones, of this process and of others. It costs the engine nothing where that fails.
-fn keep(backend: &TensorRt, node: &str, cache: Bytes, before: &Bytes, on_disk: Option<TimingStore>, timings: &TimingKey) {
-    let merged = |other: &Bytes| match safe::combine_timings(&backend.library, node, &cache, other) {
+/// Keeps what a build has measured for those of other processes. It costs the engine nothing where that fails.
+fn keep(backend: &TensorRt, node: &str, cache: &Written, on_disk: &TimingStore, timings: &TimingKey) {
+    let merged = |other: &Bytes| match safe::combine_timings(&backend.library, node, &cache.bytes, other) {
         Ok(merged) => merged,
         Err(e) => {
             tracing::warn!("{node}: timing caches cannot be merged, the last one is kept: {e}");
-            cache.clone()
+            cache.bytes.clone()
         }
     };
-    let mut known = backend.timings.lock();
-    *known = if *known == *before { cache.clone() } else { merged(&known) };
-    let ours = known.clone();
-    drop(known);
-    if let Some(store) = on_disk {
-        store.update(timings, |there| {
-            Some(match there {
-                Some(there) if there != *before => merged(&there).to_vec(),
-                _ => ours.to_vec(),
-            })
-        });
-    }
+    on_disk.update(timings, |there| {
+        Some(match there {
+            Some(there) if there != cache.before => merged(&there).to_vec(),
+            _ => cache.bytes.to_vec(),
+        })
+    });
 }

@@ -1,6 +1,6 @@
 use super::{engine_key, fresh, stores, timing_key, warnings};
+use crate::cache::disk::lock::Lock;
 use crate::cache::disk::record::{self, ENGINE, HEADER, RecordError, TIMING};
-use crate::cache::disk::timing::Lock;
 use crate::cache::disk::{EngineKey, TimingKey};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use rustix::fs::{CWD, FileType, Mode, mknodat};

@@ -148,7 +148,7 @@ fn the_settings_say_where() {
     assert!(at("mine").is_dir());
     let readonly = find(CacheFolder::At(at("mine")), true, &both).unwrap();
     assert!(readonly.readonly());
-    assert!(!EngineStore::new(readonly).put(&engine_key(), b"engine"));
+    assert!(!EngineStore::new(readonly, None).put(&engine_key(), b"engine"));
 
     let (found, heard) = warnings(|| [find(CacheFolder::User, false, &[]), find(CacheFolder::User, false, &relative[..1])]);
     assert_eq!(found, [None, None]);

@@ -1,5 +1,6 @@
 //! The caches on real folders, with real processes.
 
+mod bound;
 mod files;
 mod folder;
 mod keys;
@@ -52,7 +53,7 @@ fn fresh() -> (TempDir, EngineStore, TimingStore) {
 
 fn stores(folder: &Path, readonly: bool) -> (EngineStore, TimingStore) {
     let dir = CacheDir::open(folder, readonly).unwrap();
-    (EngineStore::new(dir.clone()), TimingStore::new(dir))
+    (EngineStore::new(dir.clone(), None), TimingStore::new(dir))
 }
 
 /// Everything below `folder`: mode, time of the last change in seconds and nanoseconds, and content.

@@ -1,6 +1,6 @@
 //! Several processes on one folder. They are this test binary again, told by environment variables what to do.
 
-use super::{engine_key, stores, timing_key, warnings};
+use super::{bound, engine_key, stores, timing_key, warnings};
 use crate::cache::disk::record::{self, ENGINE};
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -15,6 +15,9 @@ const FOLDER: &str = "TFTRT_TEST_DISK_FOLDER";
 /// Larger than any limit that a test sets.
 const LARGE: usize = 1 << 20;
 const UPDATES: usize = 25;
+/// What a process of the role "keep" puts, and what there is room for.
+const ENGINES: u8 = 40;
+const ROOM: u64 = 8;
 
 /// What the other process does. It fails where there is no other process that asks for it.
 #[test]
@@ -24,6 +27,7 @@ fn child() {
     match env::var(ROLE).expect("what this process is to do").split_once(':') {
         Some(("add", name)) => add(&folder, name),
         Some(("put", first)) => put(&folder, first.parse().unwrap()),
+        Some(("keep", first)) => keep(&folder, first.parse().unwrap()),
         Some(("hold", _)) => hold(&folder),
         Some(("fill", _)) => fill(&folder),
         other => panic!("{other:?} is not a role"),
@@ -55,6 +59,16 @@ fn put(folder: &Path, first: u8) {
     for value in (0..=u8::MAX).cycle().skip(usize::from(first)) {
         assert!(engines.put(&engine_key(), &vec![value; LARGE]));
         say("put");
+    }
+}
+
+/// Puts engines where there is room for some of them.
+fn keep(folder: &Path, first: u8) {
+    let store = bound::bounded(folder, ROOM);
+    say("ready");
+    stdin().read_exact(&mut [0]).unwrap();
+    for number in first..first + ENGINES {
+        assert!(store.put(&bound::key(number), &bound::content(number)));
     }
 }
 
@@ -172,6 +186,34 @@ fn processes_lose_nothing() {
         let expected: Vec<String> = (0..UPDATES).map(|i| format!("{name} {i}")).collect();
         assert_eq!(own, expected);
     }
+}
+
+#[test]
+fn processes_keep_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let firsts = [0, 50, 100];
+    let mut all: Vec<Process> = firsts
+        .iter()
+        .map(|first| Process::start(&format!("keep:{first}"), folder.path(), ""))
+        .collect();
+    for process in &mut all {
+        process.wait_for("ready");
+    }
+    all.iter_mut().for_each(Process::go);
+    // What is read meanwhile is whole or not there.
+    let store = bound::bounded(folder.path(), ROOM);
+    for number in (0..ENGINES).flat_map(|number| firsts.map(|first| first + number)) {
+        let found = record::read(&store.path(&bound::key(number)), ENGINE, &bound::key(number).digest()).unwrap();
+        assert!(found.is_none_or(|engine| engine == bound::content(number)));
+    }
+    all.into_iter().for_each(Process::end);
+    let kept = firsts.map(|first| {
+        (first..first + ENGINES)
+            .filter(|number| store.get(&bound::key(*number)).is_some())
+            .count()
+    });
+    assert_eq!(kept.iter().sum::<usize>() as u64, ROOM);
+    assert_eq!(bound::total(folder.path()), ROOM * 1000);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::options::{self, BuildOptions};
 use super::plan::Plan;
 use super::profiles;
-use super::timing::Caches;
+use super::timing::{Caches, Timings, Written};
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
 use crate::engine::tensorrt::sys::{Allocator, Builder, Library, Network, Owned, Parser};
@@ -22,8 +22,8 @@ pub struct PlanRequest<'a> {
     pub inputs: &'a [&'a str],
     pub profiles: &'a [Profile],
     pub options: BuildOptions,
-    /// What an earlier build gave back as its timing cache, or nothing to begin one. With `None` none comes back either.
-    pub timing_cache: Option<&'a [u8]>,
+    /// What earlier builds have measured, and this one's to be added. With `None` the build keeps what it measures to itself.
+    pub timings: Option<&'a Timings>,
     /// Where device memory comes from; `None` leaves it to CUDA.
     pub allocator: Option<&'static Allocator>,
 }
@@ -32,16 +32,16 @@ pub struct PlanRequest<'a> {
 #[derive(Clone, Debug)]
 pub struct BuiltPlan {
     pub plan: Bytes,
-    /// The timing cache given, and what this build added to it (nothing, in TensorRT-RTX). `None` where none was given, or
-    /// where TensorRT cannot write it.
-    pub timing_cache: Option<Bytes>,
+    /// The timing cache of earlier builds and this one, for other processes. `None` where it is kept to itself, where TensorRT takes
+    /// none, and where it cannot write it or would not read it again.
+    pub timing_cache: Option<Written>,
 }
 
 /// Builds the plan of a model. Everything but TensorRT-RTX needs a GPU for this, and builds for the device that is current.
 ///
 /// The network is strongly typed where the version has that, unless `fp16_flag` is set: precisions are what the model says.
 /// A timing cache that TensorRT cannot use (of another device or version, or damaged) is a warning, and the build goes on with
-/// an empty one.
+/// an empty one. Builds that share [`Timings`] may run at once.
 ///
 /// # Errors
 /// [`Error::Parse`] with code, node and text of each of the parser's errors; [`Error::Profile`] and [`Error::Inputs`] for what
@@ -49,26 +49,42 @@ pub struct BuiltPlan {
 /// TensorRT's own words for the rest.
 pub fn build_plan(library: &Arc<Library>, request: &PlanRequest<'_>) -> Result<BuiltPlan, Error> {
     let mut scope = Scope::enter(library, request.node);
-    // Before the builder: TensorRT wants caches to outlive the builders that use them.
-    let caches = Caches::default();
-    let builder = create_builder(&mut scope, library, request.allocator)?;
-    let network = create_network(&mut scope, &builder, request.options.fp16_flag)?;
+    // Before the builder and after it: TensorRT wants caches to outlive the builders that use them.
+    let caches = request.timings.map(|timings| timings.begin(&mut scope));
+    let built = build(&mut scope, library, request, caches.as_ref());
+    let (result, bytes) = match built {
+        Ok((plan, bytes)) => (Ok(plan), bytes),
+        Err(why) => (Err(why), None),
+    };
+    let timing_cache = caches.and_then(|caches| caches.end(bytes));
+    result.map(|plan| BuiltPlan { plan, timing_cache })
+}
+
+/// The plan, and the timing cache as bytes. The builder comes and goes here.
+fn build(
+    scope: &mut Scope,
+    library: &Arc<Library>,
+    request: &PlanRequest<'_>,
+    caches: Option<&Caches<'_>>,
+) -> Result<(Bytes, Option<Bytes>), Error> {
+    let builder = create_builder(scope, library, request.allocator)?;
+    let network = create_network(scope, &builder, request.options.fp16_flag)?;
     // Kept until the plan is built: the network's weights are the parser's.
-    let _parser = parse(&mut scope, &network, request.model)?;
+    let _parser = parse(scope, &network, request.model)?;
     let config = builder.create_config()?;
     let config = scope.some("create a builder config", config)?;
-    options::apply(&mut scope, &config, &request.options)?;
-    if let Some(blob) = request.timing_cache {
-        caches.attach(&mut scope, &config, blob)?;
+    options::apply(scope, &config, &request.options)?;
+    if let Some(caches) = caches {
+        caches.attach(scope, &config)?;
     }
-    profiles::add(&mut scope, &builder, &config, &network, request.inputs, request.profiles)?;
+    profiles::add(scope, &builder, &config, &network, request.inputs, request.profiles)?;
     let plan = builder.build(&network, &config)?;
     let plan = Plan::new(scope.some("build the engine", plan)?).into_bytes();
-    let timing_cache = match request.timing_cache {
-        Some(_) => caches.serialized(&mut scope, &builder, &config)?,
+    let timings = match caches {
+        Some(caches) => caches.serialize(scope, &builder)?,
         None => None,
     };
-    Ok(BuiltPlan { plan, timing_cache })
+    Ok((plan, timings))
 }
 
 /// A builder with all that it has to be given before it makes anything.

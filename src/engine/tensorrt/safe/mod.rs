@@ -13,7 +13,7 @@ pub use context::Context;
 pub use engine::{Engine, Tensor};
 pub use options::{BuildOptions, Verbosity};
 pub use plan::Plan;
-pub use timing::combine as combine_timings;
+pub use timing::{Timings, Written, combine as combine_timings};
 
 use super::result::{Error, Scope, log};
 use super::sys::{Allocator, Library, LibraryError, RuntimeObject};

@@ -46,10 +46,8 @@ classes! {
     Builder: Destructor;
     /// `IBuilderConfig`.
     Config: Destructor;
-    /// `ITimingCache` that `createTimingCache` made.
+    /// `ITimingCache`.
     TimingCache: Destructor;
-    /// `ITimingCache` as its config answers it.
-    TimingCacheInUse: Parent;
     /// `IOptimizationProfile`; its builder owns it.
     Profile: Parent;
     /// `INetworkDefinition`.
@@ -85,6 +83,11 @@ pub struct Owned<'p, C: Class> {
 unsafe impl Send for Owned<'static, HostMemory> {}
 // SAFETY: `data` and `size` only read.
 unsafe impl Sync for Owned<'static, HostMemory> {}
+
+// SAFETY: a timing cache belongs to no config and no builder (NvInfer.h: it "can be shared by multiple builder instances"), nor to a
+// thread, so builds of several threads may have it one after the other. It is not `Sync`: NVIDIA says nothing of two builds at
+// once, which both would write to it.
+unsafe impl Send for Owned<'static, TimingCache> {}
 
 /// Which end of a profile's range a call speaks of (`OptProfileSelector`, the same numbers in every version).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `IBuilderConfig`, and the timing caches that it makes and uses.
 
-use super::calls::{Config, HostMemory, Owned, Profile, TimingCache, TimingCacheInUse, vcall};
+use super::calls::{Config, HostMemory, Owned, Profile, TimingCache, vcall};
 use super::slots::MissingMethod;
 use std::ffi::c_void;
 
@@ -74,7 +74,8 @@ impl<'b> Owned<'b, Config> {
     }
 
     /// `setTimingCache`; `false` where the cache is of another device or version (with `ignore_mismatch`: another version).
-    /// The config keeps the pointer: the cache outlives the config, and builds that share it take turns.
+    /// The config keeps the pointer, and a build writes to the cache: it outlives the builder, and as it is not `Sync`, no other
+    /// thread has it meanwhile.
     pub fn set_timing_cache(&self, cache: &'b Owned<'static, TimingCache>, ignore_mismatch: bool) -> Result<bool, MissingMethod> {
         let slot = self.index(self.library().slots.config.set_timing_cache)?;
         // SAFETY: `bool setTimingCache(ITimingCache const&, bool)`: a reference is a pointer to the API object.
@@ -87,13 +88,6 @@ impl<'b> Owned<'b, Config> {
                 ignore_mismatch
             )
         })
-    }
-
-    /// `getTimingCache`: the one that is set, `None` where none is.
-    pub fn timing_cache(&self) -> Result<Option<Owned<'_, TimingCacheInUse>>, MissingMethod> {
-        let slot = self.index(self.library().slots.config.timing_cache)?;
-        // SAFETY: `ITimingCache const* getTimingCache() const`; not ours to delete, and only read from.
-        Ok(unsafe { Owned::adopt(vcall!(self.implementation(), slot, fn() -> *mut c_void,), self.library()) })
     }
 
     /// `setNbComputeCapabilities` and `setComputeCapability` for each: whom a plan of TensorRT-RTX is for. `false` where
@@ -127,8 +121,8 @@ impl Owned<'_, TimingCache> {
     /// `combine`: takes up what `other` holds; `false` where the two do not go together. One thread at a time.
     pub fn combine(&self, other: &Owned<'_, TimingCache>, ignore_mismatch: bool) -> Result<bool, MissingMethod> {
         let slot = self.index(self.library().slots.timing_cache.combine)?;
-        // SAFETY: `bool combine(ITimingCache const&, bool)`; a cache is not combined with itself by a builder at the same time,
-        // as neither object leaves its thread.
+        // SAFETY: `bool combine(ITimingCache const&, bool)`; who has a reference to one of them has it in this thread alone, so no
+        // builder uses either at the same time.
         Ok(unsafe {
             vcall!(
                 self.implementation(),
@@ -144,15 +138,6 @@ impl Owned<'_, TimingCache> {
     pub fn serialize(&self) -> Result<Option<Owned<'static, HostMemory>>, MissingMethod> {
         let slot = self.index(self.library().slots.timing_cache.serialize)?;
         // SAFETY: `IHostMemory* serialize() const`; the memory is ours and does not depend on the cache.
-        Ok(unsafe { Owned::adopt(vcall!(self.implementation(), slot, fn() -> *mut c_void,), self.library()) })
-    }
-}
-
-impl Owned<'_, TimingCacheInUse> {
-    /// `serialize`, as for a cache of one's own.
-    pub fn serialize(&self) -> Result<Option<Owned<'static, HostMemory>>, MissingMethod> {
-        let slot = self.index(self.library().slots.timing_cache.serialize)?;
-        // SAFETY: as above.
         Ok(unsafe { Owned::adopt(vcall!(self.implementation(), slot, fn() -> *mut c_void,), self.library()) })
     }
 }

@@ -87,7 +87,6 @@ slots! {
         set_preview_feature = "setPreviewFeature",
         create_timing_cache = "createTimingCache",
         set_timing_cache = "setTimingCache",
-        timing_cache = "getTimingCache",
         set_compute_capability_count = "setNbComputeCapabilities",
         set_compute_capability = "setComputeCapability",
     }
