@@ -14,10 +14,10 @@ use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
 use crate::settings::{BuildPolicy, Settings};
 use crate::tf::{Call, Code, Status};
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 pub struct EngineOp {
@@ -28,6 +28,8 @@ pub struct EngineOp {
     identity: OnceLock<Identity>,
     /// A kernel's device never changes.
     backend: OnceLock<&'static dyn Backend>,
+    /// The resource of the last call. Whoever ends the resource ends this: the kernel does not keep it.
+    resource: RwLock<Weak<Resource>>,
 }
 
 /// A call that ran on an engine.
@@ -48,13 +50,14 @@ impl EngineOp {
             native: Mutex::default(),
             identity: OnceLock::new(),
             backend: OnceLock::new(),
+            resource: RwLock::default(),
         })
     }
 
     /// Runs one call: on an engine, else natively, else it fails with the reason of both.
     pub fn compute(&self, call: Call) {
         let begun = Instant::now();
-        let resource = match call.resource(&self.attrs.engine, self.attrs.capacity) {
+        let resource = match self.resource(&call) {
             Ok(resource) => resource,
             Err(status) => return call.fail(&status),
         };
@@ -76,6 +79,15 @@ impl EngineOp {
             }
             Err(fallback) => self.run_native(call, &resource, &fallback),
         }
+    }
+
+    fn resource(&self, call: &Call) -> Result<Arc<Resource>, Status> {
+        if let Some(known) = self.resource.read().upgrade() {
+            return Ok(known);
+        }
+        let found = call.resource(&self.attrs.engine, self.attrs.capacity)?;
+        *self.resource.write() = Arc::downgrade(&found);
+        Ok(found)
     }
 
     fn run_engine(&self, call: &Call, resource: &Arc<Resource>) -> Result<Ran, Fallback> {

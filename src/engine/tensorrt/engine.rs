@@ -4,6 +4,7 @@ use super::aligned::Copies;
 use super::backend::TensorRt;
 use super::replay::Replays;
 use super::safe::{self, Context};
+use super::scratch::Scratch;
 use crate::cache::pool::Pool;
 use crate::convert::Model;
 use crate::engine::cuda::{self, Stream};
@@ -23,6 +24,7 @@ pub struct TrtEngine {
     // Contexts and graphs go before their engine.
     pools: RwLock<Vec<ContextPool>>,
     replays: Option<Replays>,
+    scratch: Arc<Scratch>,
     engine: Option<Arc<safe::Engine>>,
     shape_inputs: Vec<bool>,
     max_contexts: usize,
@@ -40,10 +42,12 @@ impl TrtEngine {
             .map(|input| input.as_ref().is_some_and(|tensor| tensor.on_host))
             .collect();
         let settings = Settings::current();
+        let scratch = Arc::new(Scratch::new(backend, engine.scratch()));
         Ok(TrtEngine {
             backend,
             pools: RwLock::default(),
-            replays: settings.cuda_graphs.then(|| Replays::new(backend, &engine)).flatten(),
+            replays: settings.cuda_graphs.then(|| Replays::new(backend, &engine, &scratch)).flatten(),
+            scratch,
             engine: Some(Arc::new(engine)),
             shape_inputs: if shape_inputs.contains(&true) { shape_inputs } else { Vec::new() },
             max_contexts: settings.max_contexts,
@@ -187,11 +191,19 @@ impl Engine for TrtEngine {
         context.set_inputs(engine, io).map_err(failed)?;
         let copies = Copies::needed(io.inputs(), engine.scratch());
         let begun = Instant::now();
+        let kept = if copies.is_none() { self.scratch.kept(stream) } else { None };
         let mut bound = {
             let _range = trace::range(c"tftrt bind");
-            let scratch = copies.as_ref().map_or(engine.scratch(), |copies| copies.scratch);
+            let scratch = match (&copies, &kept) {
+                (Some(copies), _) => copies.scratch,
+                (None, Some(_)) => 0,
+                (None, None) => engine.scratch(),
+            };
             io.bind(context.outputs(), scratch)?
         };
+        if let Some(block) = &kept {
+            bound.scratch = block.address();
+        }
         let binding = begun.elapsed();
         let aligned;
         if let Some(copies) = copies {
@@ -220,6 +232,7 @@ impl Drop for TrtEngine {
                 // The process is ending, and CUDA has gone before: so has what is on the device, and TensorRT would call CUDA.
                 tracing::debug!("the end of an engine: {e}");
                 std::mem::forget((self.replays.take(), std::mem::take(&mut *self.pools.write()), self.engine.take()));
+                std::mem::forget(self.scratch.clone());
                 return;
             }
         };
@@ -229,6 +242,7 @@ impl Drop for TrtEngine {
         let _ends = cuda::no_capture();
         self.replays = None;
         self.pools.write().clear();
+        self.scratch.clear();
         self.engine = None;
     }
 }

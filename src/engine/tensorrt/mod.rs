@@ -13,6 +13,7 @@ mod precision;
 mod replay;
 pub mod result;
 pub mod safe;
+mod scratch;
 pub mod sys;
 
 pub use backend::{NAME, TensorRt, backend, backend_of_device};

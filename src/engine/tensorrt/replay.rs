@@ -5,16 +5,17 @@
 //! every call, a graph's do not: inputs are copied into the graph's own buffers and outputs out of them, which is cheap for
 //! small ones and why large calls are not replayed. The copies are part of the graph, and a call tells it where its tensors are.
 //!
-//! Everything that one stream replays of an engine shares one block of scratch memory: replays follow one another on the stream.
+//! Everything that one stream replays of an engine shares one block of scratch memory (`scratch.rs`).
 
 use super::backend::{Block, TensorRt};
 use super::safe::{self, Context};
+use super::scratch::Scratch;
 use crate::engine::cuda::{self, CudaError, Graph, OwnStream, Stream, Transfer};
 use crate::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, Run, TensorView};
 use crate::graph::DType;
 use crate::trace;
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Calls with more bytes of inputs and outputs than this are not replayed: copying them costs what launching saves.
@@ -32,6 +33,7 @@ const CAPTURED: usize = 8;
 
 pub struct Replays {
     backend: &'static TensorRt,
+    scratch: Arc<Scratch>,
     state: Mutex<State>,
 }
 
@@ -39,8 +41,6 @@ pub struct Replays {
 struct State {
     /// The last used at the end.
     shapes: Vec<Known>,
-    /// Each is given up with the last graph that works in it.
-    scratch: Vec<(Stream, Weak<Block>)>,
     count: u64,
 }
 
@@ -90,9 +90,10 @@ enum Attempt {
 
 impl Replays {
     /// `None` for an engine that cannot be replayed.
-    pub fn new(backend: &'static TensorRt, engine: &safe::Engine) -> Option<Replays> {
+    pub fn new(backend: &'static TensorRt, engine: &safe::Engine, scratch: &Arc<Scratch>) -> Option<Replays> {
         (!engine.has_host_tensors() && engine.scratch() <= MOST_SCRATCH).then(|| Replays {
             backend,
+            scratch: scratch.clone(),
             state: Mutex::default(),
         })
     }
@@ -161,7 +162,7 @@ impl Replays {
         if inputs.iter().chain(&outputs).sum::<usize>() > MOST_BYTES {
             return Ok(Attempt::TooLarge);
         }
-        let scratch = self.scratch(stream, engine.scratch())?;
+        let scratch = self.scratch.of_graphs(stream)?;
         let memory = self.backend.memory;
         let blocks =
             |sizes: &[usize]| -> Result<Vec<Block>, EngineError> { sizes.iter().map(|&bytes| Block::new(memory, bytes)).collect() };
@@ -218,23 +219,6 @@ impl Replays {
             _context: Mutex::new(context),
             _stream: own,
         })))
-    }
-
-    /// The scratch memory of all graphs of a stream.
-    fn scratch(&self, stream: Stream, bytes: usize) -> Result<Arc<Block>, EngineError> {
-        let mut state = self.state.lock();
-        if let Some(block) = state
-            .scratch
-            .iter()
-            .find(|(of, _)| *of == stream)
-            .and_then(|(_, block)| block.upgrade())
-        {
-            return Ok(block);
-        }
-        let block = Arc::new(Block::new(self.backend.memory, bytes)?);
-        state.scratch.retain(|(of, _)| *of != stream);
-        state.scratch.push((stream, Arc::downgrade(&block)));
-        Ok(block)
     }
 }
 

@@ -86,13 +86,26 @@ impl Context {
         Ok(Context(context as usize))
     }
 
-    /// Makes this the thread's context until the guard goes.
+    /// Makes this the thread's context until the guard goes, where it is not that already: TensorFlow's threads keep the context
+    /// of the GPU that they work for.
     pub fn enter(self) -> Result<Current, CudaError> {
+        let mut now = std::ptr::null_mut();
+        // SAFETY: writes one pointer.
+        checked("tell the context", unsafe { sys::cuCtxGetCurrent(&mut now) })?;
+        if now == self.0 as sys::CUcontext {
+            return Ok(Current {
+                pushed: false,
+                _here: PhantomData,
+            });
+        }
         // SAFETY: the context is one that CUDA gave, of a device whose primary context is never released.
         checked("enter the device's context", unsafe {
             sys::cuCtxPushCurrent_v2(self.0 as sys::CUcontext)
         })?;
-        Ok(Current(PhantomData))
+        Ok(Current {
+            pushed: true,
+            _here: PhantomData,
+        })
     }
 
     /// Waits until all that was given to the device is done; within [`Graph::capture`] it does nothing, for nothing of
@@ -134,10 +147,16 @@ impl Context {
 }
 
 /// A thread's context until it is dropped. It stays on its thread.
-pub struct Current(PhantomData<*const ()>);
+pub struct Current {
+    pushed: bool,
+    _here: PhantomData<*const ()>,
+}
 
 impl Drop for Current {
     fn drop(&mut self) {
+        if !self.pushed {
+            return;
+        }
         let mut left = std::ptr::null_mut();
         // SAFETY: takes off what `enter` put on; guards of one thread go in the opposite order in which they came.
         let _ = unsafe { sys::cuCtxPopCurrent_v2(&mut left) };

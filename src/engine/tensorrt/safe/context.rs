@@ -19,6 +19,9 @@ pub struct Context {
     /// The shapes of all inputs; none where they are not known to be set.
     inputs: Option<Vec<Vec<i64>>>,
     outputs: Vec<Vec<i64>>,
+    /// The addresses that TensorRT was told last, of inputs and then outputs: often it is told nothing new. 0 is none.
+    addresses: Vec<u64>,
+    scratch: u64,
     has_host_inputs: bool,
 }
 
@@ -30,6 +33,8 @@ impl Context {
             profile,
             inputs: None,
             outputs: Vec::new(),
+            addresses: vec![0; engine.inputs().len() + engine.outputs().len()],
+            scratch: 0,
             has_host_inputs: engine.inputs().iter().flatten().any(|tensor| tensor.on_host),
         }
     }
@@ -100,14 +105,14 @@ impl Context {
     /// [`Error::Inputs`] for a tensor that is not in device memory; [`Error::Refused`] with TensorRT's words.
     pub fn enqueue(&mut self, engine: &Engine, bound: &Bound<'_>, nowhere: u64, stream: Stream) -> Result<Duration, Error> {
         let mut scope = Scope::again(engine.library(), &self.journal);
-        for (tensor, input) in engine.inputs().iter().zip(bound.inputs) {
+        for (i, (tensor, input)) in engine.inputs().iter().zip(bound.inputs).enumerate() {
             let Some(tensor) = tensor.as_ref().filter(|tensor| !tensor.on_host) else {
                 continue;
             };
             let Memory::Device(address) = input.memory else {
                 return Err(scope.inputs(format!("input {} is in the host's memory", tensor.name.to_string_lossy())));
             };
-            self.address(&mut scope, tensor, address, nowhere)?;
+            self.address(&mut scope, i, tensor, address, nowhere)?;
         }
         let sizes: Vec<usize> = engine
             .outputs()
@@ -122,16 +127,20 @@ impl Context {
                 return Err(scope.inputs(format!("output {} is in the host's memory", tensor.name.to_string_lossy())));
             };
             if !tensor.on_host {
-                self.address(&mut scope, tensor, address, nowhere)?;
+                self.address(&mut scope, first + i, tensor, address, nowhere)?;
             } else if self.object.set_host_buffer(first + i, &tensor.name, sizes[i])?.is_none() {
                 return Err(scope.refused("take the address of a shape tensor"));
             }
         }
-        self.object
-            .set_scratch(if bound.scratch == 0 { nowhere } else { bound.scratch }, engine.scratch())?;
-        // setDeviceMemory answers nothing: where it does not take the memory, the run would work in that of an earlier call.
-        if scope.has_errors() {
-            return Err(scope.refused("take the scratch memory"));
+        let scratch = if bound.scratch == 0 { nowhere } else { bound.scratch };
+        if scratch != self.scratch {
+            self.scratch = 0;
+            self.object.set_scratch(scratch, engine.scratch())?;
+            // setDeviceMemory answers nothing: where it does not take the memory, the run would work in that of an earlier call.
+            if scope.has_errors() {
+                return Err(scope.refused("take the scratch memory"));
+            }
+            self.scratch = scratch;
         }
         let begun = Instant::now();
         let taken = self.object.enqueue(stream)?;
@@ -139,6 +148,8 @@ impl Context {
         if !taken {
             // What state TensorRT leaves it in is not said: the next call sets everything again.
             self.inputs = None;
+            self.addresses.fill(0);
+            self.scratch = 0;
             return Err(scope.refused("enqueue the engine"));
         }
         for (i, (tensor, output)) in engine.outputs().iter().zip(&bound.outputs).enumerate() {
@@ -154,11 +165,16 @@ impl Context {
         Ok(inside)
     }
 
-    fn address(&mut self, scope: &mut Scope, tensor: &Tensor, address: u64, nowhere: u64) -> Result<(), Error> {
+    fn address(&mut self, scope: &mut Scope, i: usize, tensor: &Tensor, address: u64, nowhere: u64) -> Result<(), Error> {
         let address = if address == 0 { nowhere } else { address };
-        match self.object.set_address(&tensor.name, address)? {
-            true => Ok(()),
-            false => Err(scope.refused("take the address of a tensor")),
+        if self.addresses[i] == address {
+            return Ok(());
         }
+        self.addresses[i] = 0;
+        if !self.object.set_address(&tensor.name, address)? {
+            return Err(scope.refused("take the address of a tensor"));
+        }
+        self.addresses[i] = address;
+        Ok(())
     }
 }
