@@ -15,11 +15,11 @@ struct Keeper {
 }
 
 impl Host for Keeper {
-    fn function_from_graph(&self, graph: &tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+    fn function_from_graph(&self, graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
         if let Some(node) = graph.node.iter().find(|node| Some(node.op.as_str()) == self.refused) {
             return Err(format!("node '{}' cannot be in a function", node.name));
         }
-        self.bodies.borrow_mut().insert(name.into(), graph.clone());
+        self.bodies.borrow_mut().insert(name.into(), graph);
         Ok(tf::FunctionDef {
             signature: Some(tf::OpDef {
                 name: name.into(),
@@ -240,7 +240,10 @@ fn numbers_that_are_taken_are_passed_over() {
     let mut b = small();
     b.add("TRTEngineOp_000_004", "NoSuch", &[]);
     b.def.library = Some(tf::FunctionDefLibrary {
-        function: vec![host.function_from_graph(&b.def, "TRTEngineOp_001_000_native_segment").unwrap()],
+        function: vec![
+            host.function_from_graph(b.def.clone(), "TRTEngineOp_001_000_native_segment")
+                .unwrap(),
+        ],
         ..Default::default()
     });
     let graph = converted(&explicit(1), item("tf_graph", &b, &["out"]), &host);
