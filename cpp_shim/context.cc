@@ -32,6 +32,42 @@ absl::Status to_host(OpKernelContext* context, const Tensor& from, Tensor* to) {
       &from, "tftrt_native_segment", static_cast<tensorflow::Device*>(context->device()), to);
 }
 
+// A copy of the function whose large constants are empty and carry the mark; Rust gets their contents in order.
+// Making a graph of a function copies all that the function holds, several times.
+tensorflow::FunctionDef without_large_contents(const tensorflow::FunctionDef& def, size_t large, const std::string& mark,
+                                               LargeContents& contents) {
+  tensorflow::FunctionDef out;
+  *out.mutable_signature() = def.signature();
+  *out.mutable_attr() = def.attr();
+  *out.mutable_arg_attr() = def.arg_attr();
+  *out.mutable_resource_arg_unique_id() = def.resource_arg_unique_id();
+  *out.mutable_ret() = def.ret();
+  *out.mutable_control_ret() = def.control_ret();
+  int64_t place = 0;
+  for (const tensorflow::NodeDef& node : def.node_def()) {
+    tensorflow::NodeDef* copy = out.add_node_def();
+    copy->set_name(node.name());
+    copy->set_op(node.op());
+    copy->set_device(node.device());
+    *copy->mutable_input() = node.input();
+    for (const auto& [name, value] : node.attr()) {
+      if (name == mark) continue;
+      tensorflow::AttrValue& attr = (*copy->mutable_attr())[name];
+      const tensorflow::TensorProto& tensor = value.tensor();
+      if (node.op() != "Const" || name != "value" || tensor.tensor_content().size() <= large) {
+        attr = value;
+        continue;
+      }
+      attr.mutable_tensor()->set_dtype(tensor.dtype());
+      *attr.mutable_tensor()->mutable_tensor_shape() = tensor.tensor_shape();
+      attr.mutable_tensor()->set_version_number(tensor.version_number());
+      large_contents_take(contents, view(tensor.tensor_content()));
+      (*copy->mutable_attr())[mark].set_i(place++);
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 Call::Call(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -141,7 +177,7 @@ Number Call::instantiate(rust::Slice<const uint8_t> function, bool soft_placemen
   return out;
 }
 
-Blob Call::function_body(rust::Slice<const uint8_t> function) const {
+Blob Call::function_body(rust::Slice<const uint8_t> function, size_t large, rust::Str mark, LargeContents& contents) const {
   Blob out{};
   out.outcome = to_outcome(guarded([&]() -> absl::Status {
     tensorflow::NameAttrList func;
@@ -151,17 +187,13 @@ Blob Call::function_body(rust::Slice<const uint8_t> function) const {
     const auto* definitions = library->GetFunctionLibraryDefinition();
     const tensorflow::FunctionDef* def = definitions->Find(func.name());
     if (def == nullptr) return absl::NotFoundError("the graph has no function '" + func.name() + "'");
+    const tensorflow::FunctionDef outline = without_large_contents(*def, large, to_string(mark), contents);
     std::unique_ptr<tensorflow::FunctionBody> body;
     TF_RETURN_IF_ERROR(
-        tensorflow::FunctionDefToBodyHelper(*def, tensorflow::AttrSlice(&func.attr()), definitions, &body));
+        tensorflow::FunctionDefToBodyHelper(outline, tensorflow::AttrSlice(&func.attr()), definitions, &body));
     tensorflow::GraphDef graph;
     body->graph->ToGraphDef(&graph);
-    std::string bytes;
-    if (!graph.SerializeToString(&bytes)) {
-      return absl::InvalidArgumentError("the segment is larger than protobuf's limit of 2 GB");
-    }
-    out.bytes = to_bytes(bytes);
-    return absl::OkStatus();
+    return serialize(graph, "the segment", &out.bytes);
   }));
   return out;
 }

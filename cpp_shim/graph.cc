@@ -40,7 +40,8 @@ Inferred infer_shapes(rust::Slice<const uint8_t> graph) {
     tensorflow::grappler::GrapplerItem item;
     if (!item.graph.ParseFromArray(graph.data(), graph.size())) return absl::InternalError("the GraphDef cannot be parsed");
     tensorflow::grappler::GraphProperties properties(item);
-    TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/false));
+    TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/false, /*aggressive_shape_inference=*/false,
+                                                  /*include_tensor_values=*/false));
     out.nodes = shapes_of(item.graph, properties);
     return absl::OkStatus();
   }));
@@ -61,10 +62,7 @@ Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8
     TF_RETURN_IF_ERROR(tensorflow::ConvertGraphDefToGraph(options, std::move(def), &built));
     tensorflow::FunctionDef function;
     TF_RETURN_IF_ERROR(tensorflow::GraphToFunctionDef(built, to_string(name), &function));
-    std::string bytes;
-    if (!function.SerializeToString(&bytes)) return absl::InvalidArgumentError("the function is larger than protobuf's limit of 2 GB");
-    out.bytes = to_bytes(bytes);
-    return absl::OkStatus();
+    return serialize(function, "the function", &out.bytes);
   }));
   return out;
 }

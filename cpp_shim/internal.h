@@ -3,6 +3,7 @@
 #define TFTRT_INTERNAL_H_
 
 #include <exception>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -37,8 +38,19 @@ inline rust::Slice<const uint8_t> view(const std::string& s) {
   return rust::Slice<const uint8_t>(reinterpret_cast<const uint8_t*>(s.data()), s.size());
 }
 
-// One copy: pushing bytes into a rust::Vec would cross the bridge for each.
-inline rust::Vec<uint8_t> to_bytes(const std::string& s) { return to_vec(view(s)); }
+// Writes a message where Rust will read it. `what` begins the error of a message that protobuf has no room for.
+template <typename Message>
+absl::Status serialize(const Message& message, const std::string& what, rust::Vec<uint8_t>* out) {
+  const size_t size = message.ByteSizeLong();
+  if (size > static_cast<size_t>(std::numeric_limits<int>::max())) {
+    return absl::InvalidArgumentError(what + " is larger than protobuf's limit of 2 GB");
+  }
+  *out = new_bytes(size);
+  if (!message.SerializeToArray(out->data(), static_cast<int>(size))) {
+    return absl::InternalError(what + " cannot be serialized");
+  }
+  return absl::OkStatus();
+}
 
 // Runs `f`, which gives an absl::Status, and turns an exception into one: none may cross the bridge.
 template <typename F>

@@ -27,6 +27,16 @@ std::string engine_device(tensorflow::grappler::Cluster* cluster) {
   return first;
 }
 
+// The graph comes back without its large constants, which would be copied when it is written and when it is read.
+void put_content_back(tensorflow::NodeDef* node, const std::string& mark, const Contents& contents) {
+  const auto found = node->attr().find(mark);
+  if (found == node->attr().end()) return;
+  const rust::Slice<const uint8_t> content = content_at(contents, found->second.i());
+  tensorflow::TensorProto* tensor = (*node->mutable_attr())["value"].mutable_tensor();
+  tensor->set_tensor_content(reinterpret_cast<const char*>(content.data()), content.size());
+  node->mutable_attr()->erase(mark);
+}
+
 class TensorRTOptimizer : public tensorflow::grappler::CustomGraphOptimizer {
  public:
   std::string name() const override { return kName; }
@@ -46,25 +56,28 @@ class TensorRTOptimizer : public tensorflow::grappler::CustomGraphOptimizer {
       in.id = to_rust(item.id);
       in.device = to_rust(engine_device(cluster));
       tensorflow::grappler::GraphProperties properties(item);
-      TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/true));
+      // Without the values of constants, which would be copied: types and shapes are what is wanted.
+      TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/true, /*aggressive_shape_inference=*/false,
+                                                    /*include_tensor_values=*/false));
       in.nodes = shapes_of(item.graph, properties);
       for (const std::string& node : item.NodesToPreserve()) in.preserve.push_back(to_rust(node));
       if (const auto* function = dynamic_cast<const tensorflow::grappler::GrapplerFunctionItem*>(&item)) {
         tensorflow::NameAttrList attrs;
         for (const auto& attr : function->func_attr()) (*attrs.mutable_attr())[attr.first] = attr.second;
-        in.function_attrs = to_bytes(attrs.SerializeAsString());
+        TF_RETURN_IF_ERROR(serialize(attrs, "TensorRTOptimizer: the list of attributes of '" + item.id + "'", &in.function_attrs));
       }
-      std::string bytes;
-      if (!item.graph.SerializeToString(&bytes)) {
-        return absl::InvalidArgumentError("TensorRTOptimizer: graph '" + item.id + "' is larger than protobuf's limit of 2 GB; it stays native");
-      }
-      in.graph = to_bytes(bytes);
+      TF_RETURN_IF_ERROR(serialize(item.graph, "TensorRTOptimizer: graph '" + item.id + "', which stays native,", &in.graph));
       Rewritten out = optimizer_run(**state_, std::move(in));
       TF_RETURN_IF_ERROR(to_status(out.outcome));
-      if (!out.changed) {
-        *optimized = item.graph;
-      } else if (!optimized->ParseFromArray(out.graph.data(), out.graph.size())) {
+      // Grappler's word for "nothing to do": it goes on with the graph that it has, and copies none.
+      if (!out.changed) return absl::AbortedError("no engine was put in");
+      if (!optimized->ParseFromArray(out.graph.data(), out.graph.size())) {
         return absl::InternalError("TensorRTOptimizer: the rewritten graph cannot be parsed");
+      }
+      const std::string mark = to_string(out.mark);
+      for (tensorflow::NodeDef& node : *optimized->mutable_node()) put_content_back(&node, mark, *out.contents);
+      for (tensorflow::FunctionDef& function : *optimized->mutable_library()->mutable_function()) {
+        for (tensorflow::NodeDef& node : *function.mutable_node_def()) put_content_back(&node, mark, *out.contents);
       }
       return absl::OkStatus();
     });

@@ -20,6 +20,8 @@ struct Number;
 struct GpuHandle;
 struct Inferred;
 struct ResourceState;
+struct LargeContents;
+struct Contents;
 class ResourceRef;
 
 // One invocation of TRTEngineOp: its context and the callback that ends it.
@@ -46,7 +48,7 @@ class Call {
   void commit_outputs() const;
   std::unique_ptr<ResourceRef> resource(rust::Str name, int64_t capacity, Outcome& out) const;
   Number instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const;
-  Blob function_body(rust::Slice<const uint8_t> function) const;
+  Blob function_body(rust::Slice<const uint8_t> function, size_t large, rust::Str mark, LargeContents& contents) const;
   void fail(int32_t code, rust::Str message) const;
 
   Parts& parts() const { return *parts_; }

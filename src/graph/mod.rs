@@ -2,6 +2,7 @@
 //! shape of every output beside its node.
 
 mod annotated;
+pub mod contents;
 mod dtype;
 mod shape;
 mod tensor;

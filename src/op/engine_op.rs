@@ -7,7 +7,7 @@ use super::fallback::{Fallback, Kind};
 use super::host_time::CallTime;
 use super::job::Job;
 use super::resource::Resource;
-use super::segment::Segment;
+use super::segment::{Segment, fingerprint};
 use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
@@ -179,7 +179,7 @@ impl EngineOp {
         }
     }
 
-    /// The engines of this node's segment. The segment is read once a kernel, for its fingerprint.
+    /// The engines of this node's segment. The segment's fingerprint is taken once a kernel.
     fn set(&self, call: &Call, resource: &Resource) -> Result<Arc<EngineSet>, Fallback> {
         if let Some(identity) = self.identity.get() {
             return Ok(resource.set(*identity));
@@ -190,7 +190,7 @@ impl EngineOp {
         if self.attrs.segment.is_none() {
             return Ok(resource.set_of_settings(settings));
         }
-        let segment = self.segment(call).map_err(|why| Fallback::new(Kind::NoEngine, why))?.fingerprint();
+        let segment = self.fingerprint(call).map_err(|why| Fallback::new(Kind::NoEngine, why))?;
         Ok(resource.set(*self.identity.get_or_init(|| Identity { segment, settings })))
     }
 
@@ -321,7 +321,14 @@ impl EngineOp {
 
     fn segment(&self, call: &Call) -> Result<Segment, String> {
         let function = self.attrs.segment.as_ref().ok_or("the node has no native segment to build from")?;
-        Segment::read(call.function_body(function).map_err(|e| e.message)?)
+        let (body, contents) = call.function_body(function).map_err(|e| e.message)?;
+        Segment::read(body, contents)
+    }
+
+    fn fingerprint(&self, call: &Call) -> Result<[u8; 32], String> {
+        let function = self.attrs.segment.as_ref().ok_or("the node has no native segment")?;
+        let (outline, checksums) = call.function_outline(function).map_err(|e| e.message)?;
+        fingerprint(outline, &checksums)
     }
 
     /// The engine of `serialized_segment`; a plan that cannot be used is rejected with a word.

@@ -2,7 +2,7 @@
 
 use super::attrs::Attrs;
 use crate::convert::{self, Model};
-use crate::graph::{DType, Graph, PartialShape};
+use crate::graph::{DType, Graph, PartialShape, contents};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
 use crate::tf::infer_shapes;
@@ -12,54 +12,19 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use tf::attr_value::{ListValue, Value};
 
-/// Constants longer than this enter the fingerprint by their checksum: hashing hundreds of megabytes at every load
-/// would cost more than reading them.
-const HASHED_WHOLE: usize = 4096;
-
 pub struct Segment {
+    /// Its large constants are empty and marked (see [`contents`]).
     graph: tf::GraphDef,
+    contents: Vec<Bytes>,
 }
 
 impl Segment {
-    /// Reads the serialized body of a segment function.
-    pub fn read(body: Vec<u8>) -> Result<Segment, String> {
-        let mut graph = tf::GraphDef::decode(Bytes::from(body)).map_err(|e| format!("the native segment cannot be read: {e}"))?;
-        name_borders(&mut graph);
-        Ok(Segment { graph })
-    }
-
-    /// Identifies what the segment computes, whichever process reads it: ops, names, edges, attributes and weights;
-    /// not the devices that it was placed on.
-    pub fn fingerprint(&self) -> [u8; 32] {
-        let mut nodes: Vec<&tf::NodeDef> = self.graph.node.iter().collect();
-        nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut hash = Sha256::new();
-        let mut text = |s: &str| {
-            hash.update((s.len() as u64).to_le_bytes());
-            hash.update(s.as_bytes());
-        };
-        let mut attrs = Vec::new();
-        for node in nodes {
-            text(&node.name);
-            text(&node.op);
-            for input in &node.input {
-                text(input);
-            }
-            // Attributes whose names begin with '_' are hints of TensorFlow's own passes, and differ from load to load.
-            for (name, value) in node.attr.iter().filter(|(name, _)| !name.starts_with('_')) {
-                attrs.extend_from_slice(name.as_bytes());
-                match &value.value {
-                    Some(Value::Tensor(tensor)) if tensor.tensor_content.len() > HASHED_WHOLE => {
-                        attrs.extend_from_slice(&tensor.dtype.to_le_bytes());
-                        attrs.extend_from_slice(&tensor.tensor_shape.as_ref().map(|s| s.encode_to_vec()).unwrap_or_default());
-                        attrs.extend_from_slice(&crc32c::crc32c(&tensor.tensor_content).to_le_bytes());
-                    }
-                    _ => attrs.extend_from_slice(&value.encode_to_vec()),
-                }
-            }
-        }
-        hash.update(&attrs);
-        hash.finalize().into()
+    /// Reads the serialized body of a segment function, whose large constants' contents are beside it.
+    pub fn read(body: Vec<u8>, contents: Vec<Bytes>) -> Result<Segment, String> {
+        Ok(Segment {
+            graph: read(body)?,
+            contents,
+        })
     }
 
     /// Converts the segment for calls of the given shapes: what the node's attributes leave open stays open, and where
@@ -84,7 +49,9 @@ impl Segment {
                 },
             );
         }
+        // No shape follows from a large constant, so TensorFlow need not see them.
         let inferred = infer_shapes(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
+        contents::put_back(&mut self.graph.node, &self.contents)?;
         let mut graph = Graph::new(self.graph, inferred).map_err(|e| e.to_string())?;
         for node in graph.nodes.iter_mut().filter(|n| n.op() == "_Arg" && n.outputs.is_empty()) {
             let index = node.attr_i("index").unwrap_or(0) as usize;
@@ -106,6 +73,61 @@ impl Segment {
         }
         Ok(model)
     }
+}
+
+/// Identifies what a segment computes, whichever process reads it: ops, names, edges, attributes and weights; not the
+/// devices that it was placed on. `body` is the serialized body of its function; of the contents that it left behind there
+/// are the checksums.
+///
+/// Saved plans are found by this: whatever changes it makes them be built anew.
+pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String> {
+    let graph = read(body)?;
+    let mut nodes: Vec<&tf::NodeDef> = graph.node.iter().collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut hash = Sha256::new();
+    let mut text = |s: &str| {
+        hash.update((s.len() as u64).to_le_bytes());
+        hash.update(s.as_bytes());
+    };
+    let mut attrs = Vec::new();
+    for node in nodes {
+        text(&node.name);
+        text(&node.op);
+        for input in &node.input {
+            text(input);
+        }
+        // Attributes whose names begin with '_' are hints of TensorFlow's own passes, and differ from load to load.
+        for (name, value) in node.attr.iter().filter(|(name, _)| !name.starts_with('_')) {
+            attrs.extend_from_slice(name.as_bytes());
+            match (&value.value, contents::mark(node)) {
+                (Some(Value::Tensor(tensor)), Some(place)) if name == "value" => {
+                    let left = checksums.get(place);
+                    let crc = left.ok_or_else(|| format!("the constant '{}' came without its checksum", node.name))?;
+                    large(&mut attrs, tensor, *crc);
+                }
+                (Some(Value::Tensor(tensor)), _) if tensor.tensor_content.len() > contents::LARGE => {
+                    large(&mut attrs, tensor, crc32c::crc32c(&tensor.tensor_content));
+                }
+                _ => attrs.extend_from_slice(&value.encode_to_vec()),
+            }
+        }
+    }
+    hash.update(&attrs);
+    Ok(hash.finalize().into())
+}
+
+/// A large content enters the fingerprint by its checksum: hashing hundreds of megabytes at every load would cost more than
+/// reading them.
+fn large(attrs: &mut Vec<u8>, tensor: &tf::TensorProto, crc: u32) {
+    attrs.extend_from_slice(&tensor.dtype.to_le_bytes());
+    attrs.extend_from_slice(&tensor.tensor_shape.as_ref().map(|s| s.encode_to_vec()).unwrap_or_default());
+    attrs.extend_from_slice(&crc.to_le_bytes());
+}
+
+fn read(body: Vec<u8>) -> Result<tf::GraphDef, String> {
+    let mut graph = tf::GraphDef::decode(Bytes::from(body)).map_err(|e| format!("the native segment cannot be read: {e}"))?;
+    name_borders(&mut graph);
+    Ok(graph)
 }
 
 /// Gives the segment's arguments and results their TF-TRT names: a FunctionDef holds them in lower case.
@@ -156,4 +178,133 @@ fn argument_shapes(attrs: &Attrs, actual: &[Vec<i64>]) -> Vec<PartialShape> {
             PartialShape(Some(dims))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, op: &str, inputs: &[&str], attrs: Vec<(&str, Value)>) -> tf::NodeDef {
+        tf::NodeDef {
+            name: name.into(),
+            op: op.into(),
+            input: inputs.iter().map(|i| i.to_string()).collect(),
+            attr: attrs
+                .into_iter()
+                .map(|(name, value)| (name.to_string(), tf::AttrValue { value: Some(value) }))
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    fn constant(name: &str, content: Vec<u8>) -> tf::NodeDef {
+        let tensor = tf::TensorProto {
+            dtype: DType::UINT8.0,
+            tensor_shape: Some(PartialShape::from_dims(&[content.len() as i64]).to_proto()),
+            tensor_content: content.into(),
+            ..Default::default()
+        };
+        let dtype = Value::Type(DType::UINT8.0);
+        node(name, "Const", &[], vec![("dtype", dtype), ("value", Value::Tensor(tensor))])
+    }
+
+    fn weight(seed: usize) -> Vec<u8> {
+        (0..contents::LARGE + 100).map(|i| (i * 7 + seed) as u8).collect()
+    }
+
+    fn body() -> tf::GraphDef {
+        tf::GraphDef {
+            node: vec![
+                node("tensorrtinputph_0", "_Arg", &[], vec![("index", Value::I(0))]),
+                constant("w", weight(1)),
+                constant("v", weight(2)),
+                constant("b", vec![5; 8]),
+                node("mul", "Mul", &["tensorrtinputph_0", "w"], vec![("T", Value::Type(DType::UINT8.0))]),
+                node("add", "Add", &["mul", "b", "^v"], vec![("T", Value::Type(DType::UINT8.0))]),
+                node("tensorrtoutputph_0_retval", "_Retval", &["add"], vec![("index", Value::I(0))]),
+            ],
+            ..Default::default()
+        }
+    }
+
+    fn whole(body: &tf::GraphDef) -> String {
+        hex(fingerprint(body.encode_to_vec(), &[]).unwrap())
+    }
+
+    fn hex(hash: [u8; 32]) -> String {
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// As a call hands it over.
+    fn outline(mut body: tf::GraphDef) -> (Vec<u8>, Vec<Bytes>) {
+        let contents = contents::take_out(&mut body.node);
+        (body.encode_to_vec(), contents)
+    }
+
+    #[test]
+    fn the_rule_is_the_one_that_saved_plans_were_written_with() {
+        let known = "68dfef4094b016a459e731428711c090db2016fcb4bb2a6dc4390e83a39ba72e";
+        assert_eq!(whole(&body()), known);
+    }
+
+    #[test]
+    fn the_weights_beside_the_body_count_as_if_they_were_in_it() {
+        let (graph, weights) = outline(body());
+        assert_eq!(weights.len(), 2);
+        let checksums: Vec<u32> = weights.iter().map(|w| crc32c::crc32c(w)).collect();
+        assert_eq!(hex(fingerprint(graph.clone(), &checksums).unwrap()), whole(&body()));
+        let swapped = [checksums[1], checksums[0]];
+        assert_ne!(hex(fingerprint(graph.clone(), &swapped).unwrap()), whole(&body()));
+        assert!(fingerprint(graph, &checksums[..1]).unwrap_err().contains("'v'"));
+    }
+
+    #[test]
+    fn whatever_changes_the_result_changes_the_fingerprint() {
+        let change = |change: &dyn Fn(&mut Vec<tf::NodeDef>)| {
+            let mut body = body();
+            change(&mut body.node);
+            whole(&body)
+        };
+        let mut one_element = weight(1);
+        one_element[contents::LARGE] ^= 1;
+        let found = [
+            whole(&body()),
+            change(&|nodes| nodes[1] = constant("w", one_element.clone())),
+            change(&|nodes| nodes[3] = constant("b", vec![5, 5, 5, 5, 5, 5, 5, 6])),
+            change(&|nodes| nodes[4].op = "Sub".into()),
+            change(&|nodes| nodes[4].input[1] = "v".into()),
+            change(&|nodes| nodes[5].input.swap(0, 1)),
+            change(&|nodes| {
+                nodes[4].attr.insert(
+                    "more".into(),
+                    tf::AttrValue {
+                        value: Some(Value::B(true)),
+                    },
+                );
+            }),
+        ];
+        for (i, one) in found.iter().enumerate() {
+            assert!(!found[..i].contains(one), "change {i} is not seen");
+        }
+    }
+
+    #[test]
+    fn hints_devices_and_the_order_of_nodes_change_nothing() {
+        let mut body = body();
+        body.node.reverse();
+        for node in &mut body.node {
+            node.device = "/device:GPU:0".into();
+            node.attr.insert("_hint".into(), tf::AttrValue { value: Some(Value::I(3)) });
+        }
+        assert_eq!(whole(&body), whole(&self::body()));
+    }
+
+    #[test]
+    fn the_body_is_whole_again_with_its_contents() {
+        let (graph, weights) = outline(body());
+        let mut segment = Segment::read(graph, weights).unwrap();
+        contents::put_back(&mut segment.graph.node, &segment.contents).unwrap();
+        let whole = Segment::read(body().encode_to_vec(), Vec::new()).unwrap();
+        assert_eq!(segment.graph, whole.graph);
+    }
 }

@@ -56,7 +56,7 @@ pub struct Item<'a> {
 /// What the optimizer needs of TensorFlow.
 pub trait Host {
     /// The function of a graph with `_Arg` and `_Retval` nodes (TensorFlow's GraphToFunctionDef). Err: why it is none.
-    fn function_from_graph(&self, graph: &tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String>;
+    fn function_from_graph(&self, graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String>;
 
     /// Whether an op, by type, has a state.
     fn is_stateful(&self, op: &str) -> bool;
@@ -319,7 +319,8 @@ impl Maker<'_> {
             ));
         }
         let function_name = format!("{name}_native_segment");
-        let function = self.context.host.function_from_graph(&cut.body, &function_name)?;
+        let body = std::mem::take(&mut cut.body);
+        let function = self.context.host.function_from_graph(body, &function_name)?;
         let node = engine_node::engine_node(
             name,
             &function_name,
@@ -329,8 +330,6 @@ impl Maker<'_> {
             &cut,
             &self.rules.default_device,
         );
-        // The function has it from here on.
-        cut.body = tf::GraphDef::default();
         Ok((Engine { cut, node }, function))
     }
 }

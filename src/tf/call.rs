@@ -1,12 +1,14 @@
 //! One invocation of TRTEngineOp, in safe Rust.
 
 use super::device;
+use super::entry::LargeContents;
 use super::ffi::{self, ResourceRef};
 use super::status::Status;
 use crate::engine::cuda::Stream;
 use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, TensorView};
-use crate::graph::DType;
+use crate::graph::{DType, contents};
 use crate::op::Resource;
+use bytes::Bytes;
 use cxx::UniquePtr;
 use std::sync::Arc;
 
@@ -54,9 +56,25 @@ impl Call {
         Ok(made.value)
     }
 
-    /// The body of a function as a serialized `GraphDef`.
-    pub fn function_body(&self, function: &[u8]) -> Result<Vec<u8>, Status> {
-        let body = self.raw.function_body(function);
+    /// The body of a function as a serialized `GraphDef`, with the large contents of its constants beside it.
+    pub fn function_body(&self, function: &[u8]) -> Result<(Vec<u8>, Vec<Bytes>), Status> {
+        let mut contents = LargeContents {
+            copied: true,
+            ..Default::default()
+        };
+        let body = self.body(function, &mut contents)?;
+        Ok((body, contents.copies))
+    }
+
+    /// As [`Self::function_body`], with the contents' CRC-32C's: nothing large is copied.
+    pub fn function_outline(&self, function: &[u8]) -> Result<(Vec<u8>, Vec<u32>), Status> {
+        let mut contents = LargeContents::default();
+        let body = self.body(function, &mut contents)?;
+        Ok((body, contents.checksums))
+    }
+
+    fn body(&self, function: &[u8], contents: &mut LargeContents) -> Result<Vec<u8>, Status> {
+        let body = self.raw.function_body(function, contents::LARGE, contents::MARK, contents);
         body.outcome.check()?;
         Ok(body.bytes)
     }

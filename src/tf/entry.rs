@@ -5,6 +5,7 @@ use super::device;
 use super::ffi::{self, Blob, OptimizerItem, Outcome, Rewritten};
 use super::host::{self, TensorflowHost};
 use super::status::{Code, Status};
+use crate::graph::contents;
 use crate::op::{EngineOp, Resource};
 use crate::optimizer::{self, Params};
 use crate::proto::tensorflow as tf;
@@ -130,20 +131,51 @@ pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
         optimizer::optimize(params, request, &tensorflow)
             .map_err(|e| Status::new(Code::Internal, format!("TensorRTOptimizer: graph '{}': {e}", item.id)))
     });
-    match run {
-        Ok(graph) => Rewritten {
-            outcome: Outcome::default(),
-            changed: graph.is_some(),
-            graph: graph.map(|g| g.encode_to_vec()).unwrap_or_default(),
-        },
-        Err(status) => Rewritten {
-            outcome: Outcome::from(&status),
-            changed: false,
-            graph: Vec::new(),
-        },
+    let mut rewritten = Rewritten {
+        outcome: outcome(&run),
+        changed: false,
+        graph: Vec::new(),
+        mark: contents::MARK,
+        contents: Box::default(),
+    };
+    if let Ok(Some(mut graph)) = run {
+        let functions = graph.library.iter_mut().flat_map(|library| &mut library.function);
+        let nodes = functions.flat_map(|function| &mut function.node_def).chain(&mut graph.node);
+        rewritten.changed = true;
+        rewritten.contents = Box::new(Contents(contents::take_out(nodes)));
+        rewritten.graph = graph.encode_to_vec();
+    }
+    rewritten
+}
+
+/// The large contents of a graph's constants, by their marks.
+#[derive(Default)]
+pub struct Contents(Vec<Bytes>);
+
+pub fn content_at(contents: &Contents, place: i64) -> &[u8] {
+    usize::try_from(place)
+        .ok()
+        .and_then(|place| contents.0.get(place))
+        .map(|content| &content[..])
+        .unwrap_or_default()
+}
+
+/// What is taken of the large contents of a function's constants: copies, or else checksums alone.
+#[derive(Default)]
+pub struct LargeContents {
+    pub copied: bool,
+    pub copies: Vec<Bytes>,
+    /// CRC-32C's.
+    pub checksums: Vec<u32>,
+}
+
+pub fn large_contents_take(contents: &mut LargeContents, content: &[u8]) {
+    match contents.copied {
+        true => contents.copies.push(Bytes::copy_from_slice(content)),
+        false => contents.checksums.push(crc32c::crc32c(content)),
     }
 }
 
-pub fn to_vec(bytes: &[u8]) -> Vec<u8> {
-    bytes.to_vec()
+pub fn new_bytes(len: usize) -> Vec<u8> {
+    vec![0; len]
 }

@@ -70,13 +70,19 @@ pub mod bridge {
     struct Rewritten {
         outcome: Outcome,
         changed: bool,
+        /// The new graph, in which large constants are empty and carry a mark.
         graph: Vec<u8>,
+        /// The attribute that is the mark: a content's place.
+        mark: &'static str,
+        contents: Box<Contents>,
     }
 
     extern "Rust" {
         type EngineKernel;
         type ResourceState;
         type OptimizerState;
+        type LargeContents;
+        type Contents;
 
         fn engine_kernel_new(node_def: &[u8], gpu: bool) -> Box<EngineKernel>;
         fn engine_kernel_status(kernel: &EngineKernel) -> Outcome;
@@ -92,7 +98,12 @@ pub mod bridge {
         fn optimizer_status(state: &OptimizerState) -> Outcome;
         fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten;
 
-        fn to_vec(bytes: &[u8]) -> Vec<u8>;
+        /// Takes the next of a function's large contents.
+        fn large_contents_take(contents: &mut LargeContents, content: &[u8]);
+        /// The content of that place; nothing where there is none.
+        fn content_at(contents: &Contents, place: i64) -> &[u8];
+        /// Zeros, to be written over.
+        fn new_bytes(len: usize) -> Vec<u8>;
     }
 
     unsafe extern "C++" {
@@ -125,8 +136,9 @@ pub mod bridge {
         fn resource(self: &Call, name: &str, capacity: i64, out: &mut Outcome) -> UniquePtr<ResourceRef>;
         /// Makes function `name` (with the attributes of a serialized NameAttrList) ready to run.
         fn instantiate(self: &Call, function: &[u8], soft_placement: bool) -> Number;
-        /// The body of a function as a serialized GraphDef with _Arg and _Retval nodes.
-        fn function_body(self: &Call, function: &[u8]) -> Blob;
+        /// The body of a function as a serialized GraphDef with _Arg and _Retval nodes. Contents of constants of more than
+        /// `large` bytes go to `contents` instead, in order; the node gets its place there as attribute `mark`.
+        fn function_body(self: &Call, function: &[u8], large: usize, mark: &str, contents: &mut LargeContents) -> Blob;
         fn fail(self: &Call, code: i32, message: &str);
         fn finish_call(call: UniquePtr<Call>);
         /// Runs an instantiated function on the call's inputs, gives its results as the call's outputs, and

@@ -2,7 +2,7 @@
 
 use super::ffi::{self, NodeOutputs};
 use super::status::Status;
-use crate::graph::{DType, PartialShape, TensorInfo};
+use crate::graph::{DType, PartialShape, TensorInfo, contents};
 use crate::optimizer::Host;
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
@@ -39,7 +39,11 @@ pub struct TensorflowHost {
 }
 
 impl TensorflowHost {
-    pub fn new(library: tf::FunctionDefLibrary) -> Self {
+    pub fn new(mut library: tf::FunctionDefLibrary) -> Self {
+        // A function that is called is known by its signature; what its constants hold is of no interest.
+        for function in &mut library.function {
+            contents::take_out(&mut function.node_def);
+        }
         TensorflowHost {
             library: library.encode_to_vec(),
         }
@@ -47,10 +51,13 @@ impl TensorflowHost {
 }
 
 impl Host for TensorflowHost {
-    fn function_from_graph(&self, graph: &tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+    fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+        let weights = contents::take_out(&mut graph.node);
         let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);
         made.outcome.check().map_err(|e| e.message)?;
-        tf::FunctionDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())
+        let mut function = tf::FunctionDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
+        contents::put_back(&mut function.node_def, &weights)?;
+        Ok(function)
     }
 
     fn is_stateful(&self, op: &str) -> bool {

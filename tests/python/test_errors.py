@@ -320,8 +320,17 @@ def test_a_full_disk_at_save_loses_nothing(saved, dense_model, tmp_path):
     assert (tmp_path / "asset").stat().st_size > 1000
 
 
-def test_two_models_whose_engines_share_a_name(run_isolated, tmp_path):
-    """Converted in different processes, both nodes are TRTEngineOp_000_000: neither may run the other's engine."""
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "np.random.default_rng(seed).standard_normal((8, 4)) + seed",
+        # More than 4 kB: the weights enter the segment's hash by their checksum.
+        "np.append(np.random.default_rng(7).standard_normal(8 * 512 - 1), seed).reshape(8, 512)",
+    ],
+    ids=["small", "one_element_of_many"],
+)
+def test_two_models_whose_engines_share_a_name(weights, run_isolated, tmp_path, stats):
+    """Converted in different processes, both nodes are TRTEngineOp_000_000: each runs its own engine, and builds none anew."""
     folders = []
     for seed in (1, 2):
         folder = tmp_path / str(seed)
@@ -329,21 +338,24 @@ def test_two_models_whose_engines_share_a_name(run_isolated, tmp_path):
             f"""
             import numpy as np, tensorflow as tf, tftrt
             from tensorflow.python.compiler.tensorrt import trt_convert as trt
+            seed = {seed}
             class Model(tf.Module):
                 @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
                 def __call__(self, x):
-                    w = tf.constant(np.random.default_rng({seed}).standard_normal((8, 4)).astype(np.float32))
-                    return {{"y": tf.nn.relu(tf.matmul(x, w) + {seed}.0)}}
+                    w = tf.constant(({weights}).astype(np.float32))
+                    return {{"y": tf.nn.relu(tf.matmul(x, w) + 1.0)}}
             tf.saved_model.save(Model(), {str(folder) + "/native"!r})
             converter = trt.TrtGraphConverterV2(input_saved_model_dir={str(folder) + "/native"!r}, use_dynamic_shape=True)
             converter.convert()
-            converter.build(input_fn=lambda: iter([[np.ones([3, 8], np.float32)]]))
+            converter.build(input_fn=lambda: iter([[np.ones({X.shape}, np.float32)]]))
             converter.save({str(folder) + "/converted"!r})
             """
         )
         folders.append(folder)
-    call = lambda folder: tf.saved_model.load(str(folder)).signatures["serving_default"]
-    both = [call(folder / "converted") for folder in folders] + [call(folders[0] / "converted")]
-    for function, folder in zip(both, [*folders, folders[0]]):
-        expected = call(folder / "native")(x=tf.constant(X))["y"]
-        np.testing.assert_allclose(function(x=tf.constant(X))["y"], expected, rtol=1e-4, atol=1e-5)
+    # A model that is gone takes its engines along.
+    models = [tf.saved_model.load(str(folder / "converted")) for folder in (*folders, folders[0])]
+    for model, folder in zip(models, (*folders, folders[0])):
+        native = tf.saved_model.load(str(folder / "native"))
+        expected = native.signatures["serving_default"](x=tf.constant(X))["y"]
+        np.testing.assert_allclose(model.signatures["serving_default"](x=tf.constant(X))["y"], expected, rtol=1e-4, atol=1e-5)
+    assert (stats["builds"], stats["engine_calls"], stats["native_fallbacks"]) == (0, 3, 0)

@@ -128,7 +128,10 @@ fn numbers_that_are_taken_are_passed_over() {
     let mut b = small();
     b.add("TRTEngineOp_000_004", "NoSuch", &[]);
     b.def.library = Some(tf::FunctionDefLibrary {
-        function: vec![host.function_from_graph(&b.def, "TRTEngineOp_001_000_native_segment").unwrap()],
+        function: vec![
+            host.function_from_graph(b.def.clone(), "TRTEngineOp_001_000_native_segment")
+                .unwrap(),
+        ],
         ..Default::default()
     });
     let graph = converted(&explicit(1), item("tf_graph", &b, &["out"]), &host);

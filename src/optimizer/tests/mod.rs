@@ -23,11 +23,11 @@ struct Keeper {
 }
 
 impl Host for Keeper {
-    fn function_from_graph(&self, graph: &tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+    fn function_from_graph(&self, graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
         if let Some(node) = graph.node.iter().find(|node| Some(node.op.as_str()) == self.refused) {
             return Err(format!("node '{}' cannot be in a function", node.name));
         }
-        self.bodies.borrow_mut().insert(name.into(), graph.clone());
+        self.bodies.borrow_mut().insert(name.into(), graph);
         Ok(tf::FunctionDef {
             signature: Some(tf::OpDef {
                 name: name.into(),
