@@ -1,4 +1,7 @@
-"""Several GPUs in one process: each has its own backend, engines, graphs and memory."""
+"""Several GPUs in one process: each has its own backend, engines, graphs and memory.
+
+The conversion puts a node where its segment's nodes are placed, and on the first GPU where they are not.
+"""
 
 import pytest
 
@@ -19,11 +22,24 @@ def short(device):
 
 devices = [short(d.name) for d in tf.config.list_logical_devices("CPU" if REHEARSAL else "GPU")]
 
-def on(device, converted, n, seed):
+def on_each(converted):
+    # The same node on every device.
+    from tensorflow.python.compiler.tensorrt import trt_convert
+
+    functions = {}
+    for device in devices:
+        graph_def = type(converted.graph_def)()
+        graph_def.CopyFrom(converted.graph_def)
+        (engine,) = [node for node in graph_def.node if node.op == "TRTEngineOp"]
+        engine.device = "/" + device
+        functions[device] = trt_convert._construct_function_from_graph_def(converted.function, graph_def)
+    return functions
+
+def on(device, functions, native, n, seed):
     # Where it ran, and how far it is from native TensorFlow on the same device.
     with tf.device(device):
         x = tf.constant(batch(n, seed))
-        found, expected = tf.nest.flatten(converted(x))[0], tf.nest.flatten(converted.native(x))[0]
+        found, expected = tf.nest.flatten(functions[device](x))[0], tf.nest.flatten(native(x))[0]
     assert found.device == expected.device, (found.device, expected.device)
     return short(found.device), float(tf.reduce_max(tf.abs(found - expected)) / tf.reduce_max(tf.abs(expected)))
 
@@ -49,7 +65,8 @@ def test_each_gpu_has_its_own_engine(run_isolated, tmp_path):
         SETUP
         + """
 converted = conftest._convert_function(dense, dense_specs())
-ran = [(device, *on(device, converted, 4, seed)) for seed in range(6) for device in devices]
+functions = on_each(converted)
+ran = [(device, *on(device, functions, converted.native, 4, seed)) for seed in range(6) for device in devices]
 tell(ran=ran, devices=devices, resources=by_device(), totals=tftrt.stats()["totals"])
 """,
         TFTRT_CACHE_DIR=str(tmp_path),
@@ -73,12 +90,13 @@ def test_many_threads_on_all_gpus_at_once(run_isolated):
         SETUP
         + """
 converted = conftest._convert_function(dense, dense_specs(), dynamic=False, maximum_cached_engines=2)
+functions = on_each(converted)
 for device in devices:
-    on(device, converted, 16, 0)
+    on(device, functions, converted.native, 16, 0)
 
 def work(me):
     device = devices[me % len(devices)]
-    ran = [on(device, converted, 1 + (me + k) % 16, 100 * me + k) for k in range(100)]
+    ran = [on(device, functions, converted.native, 1 + (me + k) % 16, 100 * me + k) for k in range(100)]
     return all(where == device for where, _ in ran), max(worst for _, worst in ran)
 
 with ThreadPoolExecutor(8) as pool:
@@ -93,7 +111,7 @@ tell(right=all(right for right, _ in done), worst=max(worst for _, worst in done
 
 
 def test_a_saved_model_is_served_by_each_gpu(dense_model, tmp_path, run_isolated):
-    """Its plan is read on the GPU that TensorFlow loads it on; the others build theirs at their first call."""
+    """The engine is where the conversion has put it, whichever GPU asks; TensorFlow brings it the inputs and takes the outputs away."""
     told, _ = gpu_support.isolated(
         run_isolated,
         SETUP

@@ -1,10 +1,9 @@
 //! One engine on the GPU: a call takes a context from the pool of its profile and stream, or replays a captured graph.
 
 use super::aligned::Copies;
-use super::backend::TensorRt;
+use super::backend::{Block, TensorRt};
 use super::replay::Replays;
 use super::safe::{self, Context};
-use super::scratch::Scratch;
 use crate::cache::pool::Pool;
 use crate::convert::Model;
 use crate::engine::cuda::{self, Stream};
@@ -16,15 +15,24 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// An engine with no more scratch memory than this keeps a block of it with each context, which saves a call an allocation.
+const MOST_KEPT: usize = 8 << 20;
+
+/// What one call at a time has until all of it is given to the stream.
+struct Slot {
+    context: Context,
+    /// Of an engine that keeps it, from the first call on.
+    scratch: Option<Block>,
+}
+
 /// The contexts of one profile on one stream.
-type ContextPool = (usize, Stream, Arc<Pool<Context>>);
+type ContextPool = (usize, Stream, Arc<Pool<Slot>>);
 
 pub struct TrtEngine {
     backend: &'static TensorRt,
     // Contexts and graphs go before their engine.
     pools: RwLock<Vec<ContextPool>>,
     replays: Option<Replays>,
-    scratch: Arc<Scratch>,
     engine: Option<Arc<safe::Engine>>,
     shape_inputs: Vec<bool>,
     max_contexts: usize,
@@ -42,12 +50,10 @@ impl TrtEngine {
             .map(|input| input.as_ref().is_some_and(|tensor| tensor.on_host))
             .collect();
         let settings = Settings::current();
-        let scratch = Arc::new(Scratch::new(backend, engine.scratch()));
         Ok(TrtEngine {
             backend,
             pools: RwLock::default(),
-            replays: settings.cuda_graphs.then(|| Replays::new(backend, &engine, &scratch)).flatten(),
-            scratch,
+            replays: settings.cuda_graphs.then(|| Replays::new(backend, &engine)).flatten(),
             engine: Some(Arc::new(engine)),
             shape_inputs: if shape_inputs.contains(&true) { shape_inputs } else { Vec::new() },
             max_contexts: settings.max_contexts,
@@ -123,7 +129,7 @@ impl TrtEngine {
         Ok(())
     }
 
-    fn pool(&self, profile: usize, stream: Stream) -> Arc<Pool<Context>> {
+    fn pool(&self, profile: usize, stream: Stream) -> Arc<Pool<Slot>> {
         let find = |pools: &[ContextPool]| {
             pools
                 .iter()
@@ -185,23 +191,26 @@ impl Engine for TrtEngine {
         let engine = self.engine();
         let failed = |e: super::Error| EngineError::Run(e.to_string());
         let pool = self.pool(profile, stream);
-        let mut context = pool
-            .take(|context| context.is_set_to(io.inputs()), || engine.context(profile, stream))
-            .map_err(failed)?;
+        let new = || engine.context(profile, stream).map(|context| Slot { context, scratch: None });
+        let mut slot = pool.take(|slot| slot.context.is_set_to(io.inputs()), new).map_err(failed)?;
+        let Slot { context, scratch } = &mut *slot;
         context.set_inputs(engine, io).map_err(failed)?;
         let copies = Copies::needed(io.inputs(), engine.scratch());
         let begun = Instant::now();
-        let kept = if copies.is_none() { self.scratch.kept(stream) } else { None };
+        if scratch.is_none() && (1..=MOST_KEPT).contains(&engine.scratch()) {
+            // Where there is no memory for it, the call's own attempt says so.
+            *scratch = Block::new(self.backend.memory, engine.scratch()).ok();
+        }
         let mut bound = {
             let _range = trace::range(c"tftrt bind");
-            let scratch = match (&copies, &kept) {
+            let bytes = match (&copies, &scratch) {
                 (Some(copies), _) => copies.scratch,
                 (None, Some(_)) => 0,
                 (None, None) => engine.scratch(),
             };
-            io.bind(context.outputs(), scratch)?
+            io.bind(context.outputs(), bytes)?
         };
-        if let Some(block) = &kept {
+        if let (None, Some(block)) = (&copies, &scratch) {
             bound.scratch = block.address();
         }
         let binding = begun.elapsed();
@@ -232,7 +241,6 @@ impl Drop for TrtEngine {
                 // The process is ending, and CUDA has gone before: so has what is on the device, and TensorRT would call CUDA.
                 tracing::debug!("the end of an engine: {e}");
                 std::mem::forget((self.replays.take(), std::mem::take(&mut *self.pools.write()), self.engine.take()));
-                std::mem::forget(self.scratch.clone());
                 return;
             }
         };
@@ -242,7 +250,6 @@ impl Drop for TrtEngine {
         let _ends = cuda::no_capture();
         self.replays = None;
         self.pools.write().clear();
-        self.scratch.clear();
         self.engine = None;
     }
 }

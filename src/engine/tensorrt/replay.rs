@@ -33,7 +33,7 @@ const CAPTURED: usize = 8;
 
 pub struct Replays {
     backend: &'static TensorRt,
-    scratch: Arc<Scratch>,
+    scratch: Scratch,
     state: Mutex<State>,
 }
 
@@ -90,10 +90,10 @@ enum Attempt {
 
 impl Replays {
     /// `None` for an engine that cannot be replayed.
-    pub fn new(backend: &'static TensorRt, engine: &safe::Engine, scratch: &Arc<Scratch>) -> Option<Replays> {
+    pub fn new(backend: &'static TensorRt, engine: &safe::Engine) -> Option<Replays> {
         (!engine.has_host_tensors() && engine.scratch() <= MOST_SCRATCH).then(|| Replays {
             backend,
-            scratch: scratch.clone(),
+            scratch: Scratch::default(),
             state: Mutex::default(),
         })
     }
@@ -162,8 +162,8 @@ impl Replays {
         if inputs.iter().chain(&outputs).sum::<usize>() > MOST_BYTES {
             return Ok(Attempt::TooLarge);
         }
-        let scratch = self.scratch.of_graphs(stream)?;
         let memory = self.backend.memory;
+        let scratch = self.scratch.of(stream, self.backend, engine.scratch())?;
         let blocks =
             |sizes: &[usize]| -> Result<Vec<Block>, EngineError> { sizes.iter().map(|&bytes| Block::new(memory, bytes)).collect() };
         let (ours, theirs) = (blocks(&inputs)?, blocks(&outputs)?);
@@ -182,8 +182,8 @@ impl Replays {
             Transfer { to, from, bytes }
         });
         let writes: Vec<Transfer> = writes.collect();
-        // The first run sets up what cannot be captured. It needs real inputs: an index out of its range could fault. It is behind
-        // whatever else works in the scratch memory.
+        // The first run sets up what cannot be captured. It needs real inputs, and scratch memory of its own, for replays of other
+        // shapes may come between its kernels: an index out of its range could fault.
         for read in &reads {
             cuda::copy_on_device(read.to, read.from, read.bytes, stream)?;
         }
@@ -193,14 +193,17 @@ impl Replays {
             memory: Memory::Device(block.address()),
         });
         let views: Vec<TensorView<'_>> = views.collect();
-        let bound = Bound {
+        let alone = Block::new(memory, engine.scratch())?;
+        let mut bound = Bound {
             inputs: &views,
             outputs: theirs.iter().map(|block| MemoryMut::Device(block.address())).collect(),
-            scratch: scratch.address(),
+            scratch: alone.address(),
         };
         let nowhere = self.backend.nowhere.address();
         context.enqueue(engine, &bound, nowhere, stream).map_err(failed)?;
         stream.synchronize()?;
+        drop(alone);
+        bound.scratch = scratch.address();
         let own = OwnStream::new()?;
         let graph = Graph::capture(&own, &reads, &writes, || {
             context
