@@ -1,13 +1,16 @@
 //! TensorRT alone: enqueues a plan in a loop, without TensorFlow. What converted models are compared with.
 //!
-//!     trt_loop --lib DIR_OR_FILE [--device N] [--profile K] [--calls N] --shapes JSON PLAN
+//!     trt_loop --lib DIR_OR_FILE [--device N] [--profile K] [--calls N] [--input FILE]... --shapes JSON PLAN
 //!
 //! `PLAN` is TensorRT's own plan, without the header of the files in a SavedModel's assets; `--shapes` the shapes of its inputs, as
-//! `[[64,224,224,3]]`. Inputs are zeros. Prints one line of JSON: `latency_ms`, the median over calls that are each waited for
+//! `[[64,224,224,3]]`; each `--input` a file with the elements of the next one, little-endian and nothing else. Without any, inputs are
+//! zeros, and the times may be shorter than those of a model's own inputs: what a GPU multiplies decides its power, and that its clocks.
+//!
+//! Prints one line of JSON: `inputs`, "files" or "zeros"; `latency_ms`, the median over calls that are each waited for
 //! with one element of the first output read back; `pipelined_ms`, the calls enqueued behind one another and waited for once,
 //! divided by their number; `graph_latency_ms` and `graph_pipelined_ms`, the same with the calls as a CUDA graph; `load_s`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tftrt::engine::cuda::{self, Block, Graph, OwnStream, Stream};
@@ -15,7 +18,7 @@ use tftrt::engine::tensorrt::safe;
 use tftrt::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, TensorView};
 use tftrt::graph::DType;
 
-const USAGE: &str = "usage: trt_loop --lib DIR_OR_FILE [--device N] [--profile K] [--calls N] --shapes JSON PLAN";
+const USAGE: &str = "usage: trt_loop --lib DIR_OR_FILE [--device N] [--profile K] [--calls N] [--input FILE]... --shapes JSON PLAN";
 
 struct Arguments {
     library: Option<PathBuf>,
@@ -23,6 +26,8 @@ struct Arguments {
     profile: usize,
     calls: usize,
     shapes: Vec<Vec<i64>>,
+    /// One for each shape, or none at all.
+    inputs: Vec<PathBuf>,
     plan: PathBuf,
 }
 
@@ -65,10 +70,28 @@ fn size_of(shape: &[i64], dtype: DType) -> usize {
     shape.iter().product::<i64>().unsigned_abs() as usize * dtype.size()
 }
 
-fn block(bytes: usize, stream: Stream) -> Result<Block, String> {
-    let block = Block::new(bytes).map_err(text)?;
-    cuda::copy_from_host(block.address(), &vec![0; bytes], stream).map_err(text)?;
+fn zeros(bytes: usize, stream: Stream) -> Result<Block, String> {
+    filled(&vec![0; bytes], stream)
+}
+
+fn filled(bytes: &[u8], stream: Stream) -> Result<Block, String> {
+    let block = Block::new(bytes.len()).map_err(text)?;
+    cuda::copy_from_host(block.address(), bytes, stream).map_err(text)?;
     Ok(block)
+}
+
+/// The bytes of the plan's input `i` out of its file.
+fn read_input(i: usize, file: &Path, shape: &[i64], dtype: DType) -> Result<Vec<u8>, String> {
+    let found = std::fs::read(file).map_err(|e| format!("{}, the file of input {i}: {e}", file.display()))?;
+    let wanted = size_of(shape, dtype);
+    if found.len() != wanted {
+        return Err(format!(
+            "{}, the file of input {i}: it has {} bytes, and {dtype} {shape:?} takes {wanted}",
+            file.display(),
+            found.len()
+        ));
+    }
+    Ok(found)
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -97,9 +120,13 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, String> {
     let mut context = engine.context(arguments.profile, stream).map_err(text)?;
     let load = begun.elapsed();
     let (mut blocks, mut inputs) = (Vec::new(), Vec::new());
-    for (shape, tensor) in arguments.shapes.iter().zip(engine.inputs()) {
+    for (i, (shape, tensor)) in arguments.shapes.iter().zip(engine.inputs()).enumerate() {
         let dtype = tensor.as_ref().map_or(DType::FLOAT, |tensor| tensor.dtype);
-        let here = block(size_of(shape, dtype), stream)?;
+        let here = match (arguments.inputs.get(i), tensor) {
+            (Some(file), Some(_)) => filled(&read_input(i, file, shape, dtype)?, stream)?,
+            // Zeros were asked for, or the plan does not need this input and does not say its type.
+            _ => zeros(size_of(shape, dtype), stream)?,
+        };
         inputs.push(TensorView {
             dtype,
             dims: shape,
@@ -107,7 +134,7 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, String> {
         });
         blocks.push(here);
     }
-    let scratch = block(engine.scratch(), stream)?;
+    let scratch = zeros(engine.scratch(), stream)?;
     let mut fixed = Fixed {
         inputs,
         outputs: Vec::new(),
@@ -115,7 +142,7 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, String> {
     };
     context.set_inputs(&engine, &fixed).map_err(text)?;
     for (shape, tensor) in context.outputs().to_vec().iter().zip(engine.outputs()) {
-        let here = block(size_of(shape, tensor.dtype), stream)?;
+        let here = zeros(size_of(shape, tensor.dtype), stream)?;
         fixed.outputs.push(here.address());
         blocks.push(here);
     }
@@ -130,6 +157,7 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, String> {
     Ok(serde_json::json!({
         "plan": arguments.plan,
         "shapes": arguments.shapes,
+        "inputs": if arguments.inputs.is_empty() { "zeros" } else { "files" },
         "profile": arguments.profile,
         "calls": arguments.calls,
         "scratch_bytes": engine.scratch(),
@@ -173,7 +201,7 @@ fn measure(calls: usize, output: u64, stream: Stream, call: &mut dyn FnMut() -> 
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let (mut library, mut device, mut profile, mut calls) = (None, 0, 0, 50);
-    let (mut shapes, mut plan) = (Vec::new(), None);
+    let (mut shapes, mut inputs, mut plan) = (Vec::<Vec<i64>>::new(), Vec::new(), None);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value\n{USAGE}"));
         let bad = |e: std::num::ParseIntError| format!("{e}\n{USAGE}");
@@ -183,9 +211,16 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--profile" => profile = value()?.parse().map_err(bad)?,
             "--calls" => calls = value()?.parse::<usize>().map_err(bad)?.max(1),
             "--shapes" => shapes = serde_json::from_str(&value()?).map_err(|e| format!("--shapes: {e}\n{USAGE}"))?,
+            "--input" => inputs.push(PathBuf::from(value()?)),
             _ if word.starts_with("--") => return Err(format!("there is no {word}\n{USAGE}")),
             _ => plan = Some(PathBuf::from(word)),
         }
+    }
+    if !inputs.is_empty() && inputs.len() != shapes.len() {
+        let (given, wanted) = (inputs.len(), shapes.len());
+        return Err(format!(
+            "--input was given {given} times, and --shapes has {wanted} shapes: none, or one for each\n{USAGE}"
+        ));
     }
     Ok(Arguments {
         library,
@@ -193,6 +228,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         profile,
         calls,
         shapes,
+        inputs,
         plan: plan.ok_or(USAGE)?,
     })
 }

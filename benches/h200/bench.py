@@ -327,14 +327,21 @@ def beside_tensorflow() -> dict:
 
 
 def raw(record, options):
-    """The plans of a converted model, enqueued by a small loop without TensorFlow."""
-    tests = pathlib.Path(__file__).resolve().parents[2] / "tests" / "python"
+    """The plans of a converted model, enqueued by a small loop without TensorFlow, with the inputs that `speed` calls the model with."""
+    here = pathlib.Path(__file__).resolve()
+    tests = here.parents[2] / "tests" / "python"
     plans = []
     with record.part("extract") as part:
-        # Files are read here, nothing is run: no TensorFlow on the GPU beside what is measured.
-        code = "import json, sys, plan_files; json.dump(plan_files.extract(*sys.argv[1:]), sys.stdout)"
+        # Files are read and written here, nothing is run: no TensorFlow on the GPU beside what is measured.
+        code = (
+            "import functools, json, sys, models, plan_inputs; converted, out = sys.argv[1:]; "
+            "inputs = functools.partial(models.inputs, models.name_of(converted)); "
+            "json.dump(plan_inputs.extract(converted, out, inputs), sys.stdout)"
+        )
         folder = pathlib.Path(options.plans or pathlib.Path(options.out) / "plans") / pathlib.Path(options.converted).name
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": os.pathsep.join([str(tests), *filter(None, sys.path)])}
+        # This folder first: the tests have a models.py, too.
+        path = os.pathsep.join([str(here.parent), str(tests), *filter(None, sys.path)])
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": path}
         command = [sys.executable, *(["-S"] if sys.flags.no_site else []), "-c", code, options.converted, str(folder)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode:
@@ -344,9 +351,10 @@ def raw(record, options):
         for k, profile in enumerate(plan["header"]["profiles"]):
             with record.part(f"plan_{number}_profile_{k}") as part:
                 shapes = [s["opt"] for s in profile["shapes"]]
-                part |= {"engine": plan["engine"], "bytes": plan["bytes"], "shapes": shapes}
+                part |= {"engine": plan["engine"], "bytes": plan["bytes"], "arguments": plan["arguments"], "shapes": shapes}
                 command = [options.binary, *(["--lib", options.lib] if options.lib else []), plan["file"], "--profile", str(k)]
                 command += ["--shapes", json.dumps(shapes, separators=(",", ":")), "--calls", str(options.calls)]
+                command += [word for file in plan["inputs"][k] for word in ("--input", file)]
                 part["command"] = command
                 done = subprocess.run(command, env=beside_tensorflow(), capture_output=True, text=True, timeout=90, check=False)
                 part["exit_code"], part["stderr"] = done.returncode, done.stderr[-2000:]
