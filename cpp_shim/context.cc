@@ -54,7 +54,9 @@ tensorflow::FunctionDef without_large_contents(const tensorflow::FunctionDef& de
       if (name == mark) continue;
       tensorflow::AttrValue& attr = (*copy->mutable_attr())[name];
       const tensorflow::TensorProto& tensor = value.tensor();
-      if (node.op() != "Const" || name != "value" || tensor.tensor_content().size() <= large) {
+      // What is left out reads as zeros, and shapes may follow from parts of an integer constant.
+      const bool integers = tensor.dtype() == tensorflow::DT_INT32 || tensor.dtype() == tensorflow::DT_INT64;
+      if (node.op() != "Const" || name != "value" || tensor.tensor_content().size() <= large || integers) {
         attr = value;
         continue;
       }

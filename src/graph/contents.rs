@@ -4,20 +4,24 @@
 //! graph with its weights would be copied several times for what is read off its other parts. So `Const` nodes leave
 //! their large contents behind and get a mark, the place of the content in a list.
 
+use super::DType;
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use tf::attr_value::Value;
 
-/// Contents of more bytes than this are large. Shape inference and TensorFlow's constant folding look at a few elements
-/// only, and never at those.
+/// Contents of more bytes than this are large, but for those of integers: what is left out reads as zeros, and shapes may
+/// follow from parts of an integer constant.
 pub const LARGE: usize = 4096;
 
 /// The attribute with a content's place. TensorFlow hands on what begins with '_' and looks at none of it.
 pub const MARK: &str = "_tftrt_content";
 
+/// The types that shapes are made of.
+const SHAPES: [i32; 2] = [DType::INT32.0, DType::INT64.0];
+
 fn content(node: &mut tf::NodeDef) -> Option<&mut Bytes> {
     match node.attr.get_mut("value")?.value.as_mut()? {
-        Value::Tensor(tensor) if node.op == "Const" => Some(&mut tensor.tensor_content),
+        Value::Tensor(tensor) if node.op == "Const" && !SHAPES.contains(&tensor.dtype) => Some(&mut tensor.tensor_content),
         _ => None,
     }
 }
@@ -110,6 +114,17 @@ mod tests {
         put_back(&mut nodes, &contents).unwrap();
         assert_eq!(nodes[0], constant("stray", &[4; 2]));
         assert!(put_back(&mut [stray], &[]).unwrap_err().contains("'stray'"));
+    }
+
+    #[test]
+    fn integers_stay_for_shapes_may_follow_from_them() {
+        let mut shapes = constant("shapes", &[1; LARGE + 4]);
+        if let Some(Value::Tensor(tensor)) = shapes.attr.get_mut("value").and_then(|value| value.value.as_mut()) {
+            tensor.dtype = DType::INT32.0;
+        }
+        let mut nodes = [shapes.clone()];
+        assert!(take_out(&mut nodes).is_empty());
+        assert_eq!(nodes[0], shapes);
     }
 
     #[test]

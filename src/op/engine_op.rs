@@ -82,7 +82,7 @@ impl EngineOp {
     }
 
     fn resource(&self, call: &Call) -> Result<Arc<Resource>, Status> {
-        if let Some(known) = self.resource.read().upgrade() {
+        if let Some(known) = self.resource.read().upgrade().filter(|known| !known.ended.load(Relaxed)) {
             return Ok(known);
         }
         let found = call.resource(&self.attrs.engine, self.attrs.capacity)?;

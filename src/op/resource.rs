@@ -14,13 +14,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Weak};
 
 pub struct Resource {
     name: String,
     device: String,
     capacity: i64,
+    /// Whether TensorFlow has given it up: calls under way keep it alive, and those to come are for the next of its name.
+    pub ended: AtomicBool,
     /// Nearly always one: two where models that do not know of each other name their engines alike.
     sets: Mutex<Vec<(Identity, Arc<EngineSet>)>>,
     pub fallbacks: Fallbacks,
@@ -60,6 +62,7 @@ impl Resource {
             name: name.to_string(),
             device: device.to_string(),
             capacity,
+            ended: AtomicBool::new(false),
             sets: Mutex::default(),
             fallbacks: Fallbacks::default(),
             engine_calls: AtomicU64::new(0),

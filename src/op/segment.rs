@@ -49,7 +49,7 @@ impl Segment {
                 },
             );
         }
-        // No shape follows from a large constant, so TensorFlow need not see them.
+        // No shape follows from the constants that are left out, so TensorFlow need not see them.
         let inferred = infer_shapes(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
         contents::put_back(&mut self.graph.node, &self.contents)?;
         let mut graph = Graph::new(self.graph, inferred).map_err(|e| e.to_string())?;

@@ -14,6 +14,7 @@ use cxx::UniquePtr;
 use prost::Message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Runs `f`; a panic becomes an internal error that names `what`.
 fn guard<T>(what: &str, f: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
@@ -62,6 +63,12 @@ pub fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<ffi::Call>) 
 }
 
 pub struct ResourceState(pub(super) Arc<Resource>);
+
+impl Drop for ResourceState {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Relaxed);
+    }
+}
 
 pub fn resource_new(name: &str, device: &str, capacity: i64) -> Box<ResourceState> {
     Box::new(ResourceState(Resource::new(name, device, capacity)))

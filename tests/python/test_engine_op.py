@@ -13,6 +13,7 @@ from tensorflow.python.compiler.tensorrt import trt_convert as trt
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.training import saver
 
+import plan_files
 import tftrt
 
 
@@ -132,6 +133,20 @@ def test_serializing_what_is_not_there(tmp_path):
     with pytest.raises(tf.errors.NotFoundError):
         gen_trt_ops.serialize_trt_resource(resource_name="no_such_engine", filename=str(tmp_path / "asset"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resource_that_was_deleted_is_made_anew(convert_function, tmp_path, stats):
+    """The kernel goes on with the next resource of its name, and that one can be saved as well."""
+    converted = convert_function(fn, SPECS)
+    converted.build([batch(4)])
+    name = converted.engines[0].name
+    for n in (1, 2):
+        file = tmp_path / str(n)
+        gen_trt_ops.serialize_trt_resource(resource_name=name, filename=str(file), delete_resource=True)
+        assert len(plan_files.read_asset(file)) == 1
+        converted(batch(4))
+        assert stats["builds"] == 1 + n
+    assert stats["native_fallbacks"] == 0
 
 
 def test_export_for_debugging(convert_function, tmp_path, monkeypatch):

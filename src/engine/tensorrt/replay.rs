@@ -41,6 +41,8 @@ pub struct Replays {
 struct State {
     /// The last used at the end.
     shapes: Vec<Known>,
+    /// Forgotten ones, to be dropped by whoever unlocks: their memory goes when the device is done with it.
+    gone: Vec<Known>,
     count: u64,
 }
 
@@ -73,7 +75,7 @@ struct Captured {
     shapes: Vec<Vec<i64>>,
     // What the graph refers to, dropped after it.
     _inputs_and_outputs: [Vec<Block>; 2],
-    _scratch: Arc<Block>,
+    scratch: Arc<Mutex<Block>>,
     /// Locked by nobody: a context is for one thread at a time, and the mutex says so.
     _context: Mutex<Context>,
     _stream: OwnStream,
@@ -108,7 +110,11 @@ impl Replays {
         if io.inputs().iter().map(TensorView::bytes).sum::<usize>() > MOST_BYTES {
             return Ok(None);
         }
-        let next = self.state.lock().next(profile, stream, io.inputs());
+        let (next, gone) = {
+            let mut state = self.state.lock();
+            (state.next(profile, stream, io.inputs()), std::mem::take(&mut state.gone))
+        };
+        drop(gone);
         let captured = match next {
             Next::Replay(captured) => Some(captured),
             Next::Capture => self.captured(engine, profile, stream, io),
@@ -124,10 +130,9 @@ impl Replays {
         let known = state.find(profile, stream, io.inputs());
         match attempt {
             Ok(Attempt::Captured(captured)) => {
-                known.what = What::Captured(captured.clone());
+                let before = std::mem::replace(&mut known.what, What::Captured(captured.clone()));
                 state.count += 1;
-                let forgotten = state.forget();
-                // Their memory goes when the device is done with it: nobody else has to wait for that.
+                let forgotten = (before, state.forget(), std::mem::take(&mut state.gone));
                 drop(state);
                 drop(forgotten);
                 Some(captured)
@@ -182,8 +187,8 @@ impl Replays {
             Transfer { to, from, bytes }
         });
         let writes: Vec<Transfer> = writes.collect();
-        // The first run sets up what cannot be captured. It needs real inputs, and scratch memory of its own, for replays of other
-        // shapes may come between its kernels: an index out of its range could fault.
+        // The first run sets up what cannot be captured. It needs real inputs, and no replay of another shape between its kernels: an
+        // index out of its range could fault.
         for read in &reads {
             cuda::copy_on_device(read.to, read.from, read.bytes, stream)?;
         }
@@ -193,17 +198,17 @@ impl Replays {
             memory: Memory::Device(block.address()),
         });
         let views: Vec<TensorView<'_>> = views.collect();
-        let alone = Block::new(memory, engine.scratch())?;
-        let mut bound = Bound {
+        let bound = Bound {
             inputs: &views,
             outputs: theirs.iter().map(|block| MemoryMut::Device(block.address())).collect(),
-            scratch: alone.address(),
+            scratch: scratch.lock().address(),
         };
         let nowhere = self.backend.nowhere.address();
-        context.enqueue(engine, &bound, nowhere, stream).map_err(failed)?;
+        {
+            let _alone = scratch.lock();
+            context.enqueue(engine, &bound, nowhere, stream).map_err(failed)?;
+        }
         stream.synchronize()?;
-        drop(alone);
-        bound.scratch = scratch.address();
         let own = OwnStream::new()?;
         let graph = Graph::capture(&own, &reads, &writes, || {
             context
@@ -218,7 +223,7 @@ impl Replays {
             graph: Mutex::new(graph),
             shapes,
             _inputs_and_outputs: [ours, theirs],
-            _scratch: scratch,
+            scratch,
             _context: Mutex::new(context),
             _stream: own,
         })))
@@ -242,6 +247,7 @@ impl Captured {
                 graph.write_to(i, *address)?;
             }
         }
+        let _alone = self.scratch.lock();
         let begun = Instant::now();
         graph.launch(stream)?;
         Ok(Run {
@@ -273,7 +279,7 @@ impl State {
             Some(at) => self.shapes.remove(at),
             None => {
                 if self.shapes.len() == REMEMBERED {
-                    self.shapes.remove(0);
+                    self.gone.push(self.shapes.remove(0));
                 }
                 Known {
                     profile,

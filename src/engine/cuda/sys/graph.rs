@@ -12,6 +12,8 @@ static CAPTURING: RwLock<()> = RwLock::new(());
 
 thread_local! {
     static CAPTURING_HERE: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread's capture has waited for the device.
+    static WAITED_HERE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// This thread captures while it lives, however what it does meanwhile ends.
@@ -20,6 +22,7 @@ struct Capturing;
 impl Capturing {
     fn begin() -> Capturing {
         CAPTURING_HERE.set(true);
+        WAITED_HERE.set(false);
         Capturing
     }
 }
@@ -30,8 +33,9 @@ impl Drop for Capturing {
     }
 }
 
-/// Whether this thread captures.
+/// Whether this thread captures; it is remembered that it asked, for only who gives memory back waits for a device.
 pub(super) fn captures_here() -> bool {
+    WAITED_HERE.set(true);
     CAPTURING_HERE.get()
 }
 
@@ -86,6 +90,11 @@ impl OwnStream {
         let template = Template(graph as u64);
         done?;
         ended?;
+        if WAITED_HERE.get() {
+            // The next who asks for memory gets it, and the graph would write there.
+            let why = "memory that it works in was given back meanwhile".to_string();
+            return Err(CudaError { what: "keep a graph", why }.into());
+        }
         Ok(template)
     }
 }
