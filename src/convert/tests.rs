@@ -265,6 +265,77 @@ fn reasons_tell_type_and_rank() {
 }
 
 #[test]
+fn blocks_of_channels_first_images_are_moved_as_they_lie() {
+    let nchw = [
+        ("data_format", Attr::S(bytes::Bytes::from_static(b"NCHW"))),
+        ("block_size", Attr::I(2)),
+    ];
+    let graph = Segment::default()
+        .arg(0, &[-1, 8, 4, 6])
+        .node("large", "DepthToSpace", &["TensorRTInputPH_0"], &nchw, &[-1, 2, 8, 12])
+        .node("small", "SpaceToDepth", &["large"], &nchw, &[-1, 8, 4, 6])
+        .retval(0, "small")
+        .convert();
+    assert_eq!(ops(&graph), ["DepthToSpace", "SpaceToDepth"]);
+    assert_eq!(graph.node[0].attribute.len(), 1, "the mode is ONNX's default, DCR");
+}
+
+#[test]
+fn what_images_lack_is_told() {
+    let set = |name| (name, Attr::B(true));
+    let by_two = Attr::List(tf::attr_value::ListValue {
+        i: vec![1, 2, 2, 1],
+        ..Default::default()
+    });
+    let back = [("padding", Attr::S(bytes::Bytes::from_static(b"SAME"))), ("strides", by_two)];
+    let format = |f: &'static [u8]| ("data_format", Attr::S(bytes::Bytes::from_static(f)));
+    let size = ("dtype", Attr::Type(DType::INT32.0));
+    let graph = Segment::default()
+        .arg(0, IMAGE)
+        .ints("size", &[4, 4])
+        .ints("nothing", &[0, 4])
+        .ints("block", &[2, 2, 2, 2])
+        .ints("border", &[0; 8])
+        .node("sizes", "_Arg", &[], &[("index", Attr::I(1)), size], &[4])
+        .floats("weights", &[3, 3, 2, 2])
+        .node(
+            "both",
+            "ResizeBilinear",
+            &["TensorRTInputPH_0", "size"],
+            &[set("align_corners"), set("half_pixel_centers")],
+            IMAGE,
+        )
+        .node("gone", "ResizeNearestNeighbor", &["TensorRTInputPH_0", "nothing"], &[], IMAGE)
+        .node(
+            "back",
+            "Conv2DBackpropInput",
+            &["sizes", "weights", "TensorRTInputPH_0"],
+            &back,
+            &[-1, -1, -1, 2],
+        )
+        .node("vect", "SpaceToDepth", &["TensorRTInputPH_0"], &[format(b"NCHW_VECT_C")], IMAGE)
+        .node("deep", "SpaceToBatchND", &["TensorRTInputPH_0", "block", "border"], &[], IMAGE)
+        .node("wide", "LRN", &["TensorRTInputPH_0"], &[("depth_radius", Attr::I(8))], IMAGE)
+        .graph();
+    let reason = |name: &str| supports(&graph, graph.find(name).unwrap()).unwrap_err();
+    assert_eq!(
+        reason("both"),
+        "ResizeBilinear takes only one of align_corners and half_pixel_centers."
+    );
+    assert_eq!(
+        reason("gone"),
+        "ResizeNearestNeighbor needs a height and a width over 0, not [0, 4]."
+    );
+    assert_eq!(
+        reason("back"),
+        "Conv2DBackpropInput with strides over 1 needs input_sizes that are known."
+    );
+    assert_eq!(reason("vect"), "data_format NCHW_VECT_C is not supported.");
+    assert_eq!(reason("deep"), "block_shape [2, 2, 2, 2] does not fit an input of rank 4.");
+    assert_eq!(reason("wide"), "LRN is not supported for depth_radius 8: TensorRT takes 0 to 7.");
+}
+
+#[test]
 fn nodes_without_inference_are_refused_and_do_not_panic() {
     let mut segment = Segment::default()
         .arg(0, &[3])

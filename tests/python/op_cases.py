@@ -241,6 +241,122 @@ LAYOUT = {
 for name, middle in LAYOUT.items():
     case("Conv2D", between(middle), [spec(OPEN_IMAGE)], IMAGES, "then_" + name)
 
+# Images resized: every grid, larger and smaller, both open and known sizes, a size that is computed.
+GRIDS = {"corner": {}, "aligned": {"align_corners": True}, "centers": {"half_pixel_centers": True}}
+SIZES = {"larger": [17, 11], "smaller": [5, 3], "pixel": [1, 1], "doubled": [16, 14], "wider": [8, 28]}
+for op in ["ResizeBilinear", "ResizeNearestNeighbor"]:
+    for grid, flags in GRIDS.items():
+        resize = lambda x, s, f=getattr(raw, op), g=flags: f(images=x, size=s, **g)
+        for name, size in SIZES.items():
+            case(op, lambda x, r=resize, s=size: r(x, s), [spec([None, 8, 7, 3])], [[[1, 8, 7, 3]], [[3, 8, 7, 3]]], f"{grid}_{name}")
+        case(op, lambda x, r=resize: r(x, [6, 13]), [spec(OPEN_IMAGE)], IMAGES, f"{grid}_open")
+        case(op, lambda x, r=resize: r(x, tf.shape(x)[1:3] * [2, 3] - 1), [spec(OPEN_IMAGE)], IMAGES, f"{grid}_computed")
+        case(op, lambda x, r=resize: r(x, [82, 123]), [spec([None, 2, 3, 1])], [[[2, 2, 3, 1]]], f"{grid}_far")
+        case(op, between(lambda y, r=resize: tf.nn.conv2d(r(y, [16, 16]), weights(1, 1, 4, 2), 1, "VALID")), [spec([None, 8, 8, 3])],
+             [[[2, 8, 8, 3]]], f"{grid}_between_convolutions")
+    case(op, lambda x, f=getattr(raw, op): f(images=x, size=[4, 9]), [spec([None, 8, 7, 3], f16)], [[[2, 8, 7, 3]]], "float16", rtol=2e-3)
+    case(op, lambda x, f=getattr(raw, op): f(images=x, size=[4, 9]), [spec([None, 8, 7, 3], i32)], [[[2, 8, 7, 3]]], "int32", low=-9, high=9)
+case("ResizeNearestNeighbor", lambda x: raw.ResizeNearestNeighbor(images=x, size=[16, 14]), [spec([None, 8, 7, 3], i32)], [[[2, 8, 7, 3]]],
+     "int32_doubled", low=-9, high=9)
+
+for grid, flags in GRIDS.items():
+    case("ResizeNearestNeighbor", lambda x, g=flags: raw.ResizeNearestNeighbor(images=x, size=[4, 9], **g), [spec([None, 8, 7, 3])],
+         [[[2, 8, 7, 3]], [[0, 8, 7, 3]]], f"{grid}_no_rows")
+
+# Blocks of pixels in the channels and in the batch.
+BLOCKS = [[[1, 6, 9, 18]], [[2, 3, 6, 18]]]
+for op in ["SpaceToDepth", "DepthToSpace"]:
+    case(op, lambda x, f=getattr(raw, op): f(input=x, block_size=3), [spec([None, None, None, 18])], BLOCKS)
+    case(op, lambda x, f=getattr(raw, op): f(input=x, block_size=3), [spec([None, 6, 9, 18], f16)], BLOCKS[:1], "float16")
+    case(op, between(lambda y, f=getattr(raw, op): tf.nn.relu(f(input=y, block_size=2))), [spec([None, 8, 6, 3])], [[[2, 8, 6, 3]]], "after_convolution")
+for name, shape in [("open", [None, None, None, 3]), ("open_batch", [None, 5, 6, 3]), ("fixed", [2, 5, 6, 3])]:
+    case("SpaceToBatchND", lambda x: tf.space_to_batch(x, [2, 3], [[1, 0], [2, 1]]), [spec(shape)], [[[2, 5, 6, 3]]], name)
+    grouped = [shape[0] and 12, *shape[1:]]
+    case("BatchToSpaceND", lambda x: tf.batch_to_space(x, [2, 3], [[1, 0], [2, 1]]), [spec(grouped)], [[[12, 5, 6, 3]]], name)
+case("SpaceToBatchND", lambda x: tf.space_to_batch(x, [2], [[0, 0]]), [spec([None, None, 3])], [[[1, 4, 3]], [[5, 2, 3]]], "rows")
+case("BatchToSpaceND", lambda x: tf.batch_to_space(x, [2], [[0, 1]]), [spec([None, None, 3])], [[[4, 4, 3]], [[2, 2, 3]]], "rows")
+case("SpaceToBatchND", lambda x: tf.space_to_batch(x, [2, 1], [[0, 1], [1, 0]]), [spec([None, None, 4], i32)], [[[2, 3, 4]]], "int32")
+case("BatchToSpaceND", lambda x: tf.batch_to_space(x, [2, 1], [[0, 1], [1, 0]]), [spec([None, None, 4], i32)], [[[2, 3, 4]]], "int32")
+
+case("SpaceToBatchND", lambda x: tf.space_to_batch(x, [2], [[0, 0]]), [spec([None, None, 3])], [[[2, 4, 3]], [[0, 2, 3]]], "no_rows")
+case("BatchToSpaceND", lambda x: tf.batch_to_space(x, [2], [[0, 1]]), [spec([None, None, 3])], [[[4, 4, 3]], [[0, 2, 3]]], "no_rows")
+
+# Volumes: open batch and sizes, both orders, as for images.
+VOLUMES = [[[1, 6, 7, 8, 2]], [[2, 5, 4, 6, 2]]]
+OPEN_VOLUME, FIXED_VOLUME = [None, None, None, None, 2], [None, 6, 7, 8, 2]
+for padding in ["SAME", "VALID"]:
+    for stride in [1, 2]:
+        for name, shape, shapes in [("", OPEN_VOLUME, VOLUMES), ("_fixed", FIXED_VOLUME, VOLUMES[:1])]:
+            name = f"{padding.lower()}_{stride}{name}"
+            case("Conv3D", lambda x, p=padding, s=stride: tf.nn.conv3d(x, weights(2, 3, 3, 2, 4), [1, s, s, s, 1], p), [spec(shape)], shapes, name)
+            for op, function in [("MaxPool3D", tf.nn.max_pool3d), ("AvgPool3D", tf.nn.avg_pool3d)]:
+                case(op, lambda x, p=padding, s=stride, f=function: f(x, [2, 3, 2], s, p), [spec(shape)], shapes, name)
+case("Conv3D", lambda x: tf.nn.conv3d(x, weights(2, 2, 2, 2, 3), [1] * 5, "SAME", dilations=[1, 2, 1, 2, 1]), [spec(OPEN_VOLUME)], VOLUMES, "dilated")
+case("Conv3D", lambda x: tf.nn.relu(tf.nn.conv3d(tf.nn.conv3d(x, weights(2, 2, 2, 2, 3), [1] * 5, "SAME"), weights(1, 1, 1, 3, 2), [1] * 5, "VALID")),
+     [spec(OPEN_VOLUME)], VOLUMES, "twice")
+NCDHW, FIRST_VOLUMES = [None, 2, None, None, None], [[[1, 2, 6, 7, 8]]]
+case("Conv3D", lambda x: raw.Conv3D(input=x, filter=weights(2, 3, 3, 2, 4), strides=[1, 1, 2, 1, 2], padding="SAME", data_format="NCDHW"),
+     [spec(NCDHW)], FIRST_VOLUMES, "ncdhw")
+for op in ["MaxPool3D", "AvgPool3D"]:
+    case(op, lambda x, f=getattr(raw, op): f(input=x, ksize=[1, 1, 2, 3, 2], strides=[1, 1, 2, 1, 2], padding="SAME", data_format="NCDHW"),
+         [spec(NCDHW)], FIRST_VOLUMES, "ncdhw")
+
+
+# Transposed convolutions: results of even and odd sizes, which by a stride of 2 come from the same input.
+def transposed(x, size, filter, stride, padding, dilation=1, fmt="channels_last"):
+    """The gradient of a convolution to its input, an image or a volume, of `size` (None: computed as large as `x`)."""
+    inner = len(filter.shape) - 2
+    last = fmt == "channels_last"
+    around = lambda v: [1, *v, 1] if last else [1, 1, *v]
+    size = tf.unstack(tf.shape(x)[1:-1] if last else tf.shape(x)[2:]) if size is None else size
+    channels = int(filter.shape[-2])
+    sizes = [tf.shape(x)[0], *size, channels] if last else [tf.shape(x)[0], channels, *size]
+    extra = {"explicit_paddings": padding, "padding": "EXPLICIT"} if isinstance(padding, list) else {"padding": padding}
+    op = raw.Conv2DBackpropInput if inner == 2 else raw.Conv3DBackpropInputV2
+    data_format = {(2, True): "NHWC", (2, False): "NCHW", (3, True): "NDHWC", (3, False): "NCDHW"}[inner, last]
+    return op(input_sizes=tf.stack(sizes), filter=filter, out_backprop=x, strides=around([stride] * inner), dilations=around([dilation] * inner),
+              data_format=data_format, **extra)
+
+
+BACK = "Conv2DBackpropInput"
+for name, padding, stride, kernel, size in [
+    ("same_1", "SAME", 1, 3, [5, 4]), ("same_2_even", "SAME", 2, 3, [10, 8]), ("same_2_odd", "SAME", 2, 3, [9, 7]), ("same_2_small", "SAME", 2, 1, [10, 7]),
+    ("same_3", "SAME", 3, 2, [15, 10]), ("same_2_wide", "SAME", 2, 4, [10, 8]), ("valid_1", "VALID", 1, 3, [7, 6]), ("valid_2", "VALID", 2, 3, [11, 9]),
+    ("valid_2_rest", "VALID", 2, 3, [12, 10]), ("valid_3_small", "VALID", 3, 1, [15, 11]), ("explicit", [0, 0, 1, 2, 0, 1, 0, 0], 2, 3, [9, 8]),
+    ("explicit_1", [0, 0, 1, 0, 2, 1, 0, 0], 1, 3, [6, 3]),
+]:
+    case(BACK, lambda x, p=padding, s=stride, k=kernel, z=size: transposed(x, z, weights(k, k, 3, 2), s, p), [spec([None, 5, 4, 2])],
+         [[[1, 5, 4, 2]], [[3, 5, 4, 2]]], name)
+case(BACK, lambda x: transposed(x, None, weights(3, 2, 3, 2), 1, "SAME"), [spec([None, None, None, 2])], [[[1, 5, 4, 2]], [[2, 3, 6, 2]]], "open")
+case(BACK, lambda x: transposed(x, [9, 8], weights(3, 3, 3, 2), 1, "VALID", 2), [spec([None, 5, 4, 2])], [[[2, 5, 4, 2]]], "dilated")
+case(BACK, lambda x: transposed(x, [9, 8], weights(3, 3, 3, 2), 2, "SAME", fmt="channels_first"), [spec([None, 2, 5, 4])], [[[2, 2, 5, 4]]], "nchw")
+case(BACK, lambda x: raw.Conv2DBackpropInput(
+    input_sizes=tf.stack([tf.shape(x)[0], 5, 4, 4]), filter=weights(3, 3, 2, 4), out_backprop=x, strides=[1] * 4, padding="SAME"),
+     [spec([None, 5, 4, 4])], [[[2, 5, 4, 4]]], "grouped")
+case(BACK, lambda x: transposed(x, [9, 8], tf.cast(weights(3, 3, 3, 2), f16), 2, "SAME"), [spec([None, 5, 4, 2], f16)], [[[2, 5, 4, 2]]], "float16",
+     rtol=2e-2, atol=3e-2, fold=True)
+case(BACK, lambda x: transposed(tf.nn.relu(tf.nn.conv2d(x, weights(3, 3, 3, 2), 2, "SAME")), [8, 8], weights(3, 3, 3, 2), 2, "SAME"),
+     [spec([None, 8, 8, 3])], [[[2, 8, 8, 3]]], "after_convolution")
+BACK = "Conv3DBackpropInputV2"
+for name, padding, stride, size in [("same_1", "SAME", 1, [3, 4, 5]), ("same_2_even", "SAME", 2, [6, 8, 10]), ("same_2_odd", "SAME", 2, [5, 7, 9]),
+                                    ("valid_1", "VALID", 1, [4, 6, 6]), ("valid_2_rest", "VALID", 2, [7, 10, 10])]:
+    case(BACK, lambda x, p=padding, s=stride, z=size: transposed(x, z, weights(2, 3, 2, 3, 2), s, p), [spec([None, 3, 4, 5, 2])],
+         [[[1, 3, 4, 5, 2]], [[3, 3, 4, 5, 2]]], name)
+case(BACK, lambda x: transposed(x, None, weights(2, 3, 2, 3, 2), 1, "SAME"), [spec(OPEN_VOLUME)], VOLUMES, "open")
+case(BACK, lambda x: transposed(x, [5, 7, 9], weights(2, 3, 2, 3, 2), 2, "SAME", fmt="channels_first"), [spec([None, 2, 3, 4, 5])], [[[2, 2, 3, 4, 5]]],
+     "ncdhw")
+
+# Local response normalisation, and the loss of weights.
+case("LRN", lambda x: tf.nn.lrn(x), [spec([None, None, None, 17])], [[[1, 4, 3, 17]], [[2, 3, 5, 17]]])
+case("LRN", lambda x: tf.nn.lrn(x, 2, 0.7, 0.3, 0.75), [spec([None, 4, 3, 9])], [[[2, 4, 3, 9]]], "attributes")
+case("LRN", lambda x: tf.nn.lrn(x, 7, 2.0, 1e-4, 0.75), [spec([None, 4, 3, 3])], [[[2, 4, 3, 3]]], "wider_than_channels")
+case("LRN", lambda x: tf.nn.lrn(x, 0), [spec([None, 4, 3, 3])], [[[2, 4, 3, 3]]], "one_channel")
+case("LRN", between(lambda y: tf.nn.conv2d(tf.nn.lrn(y, 1), weights(1, 1, 4, 2), 1, "VALID")), [spec(OPEN_IMAGE)], IMAGES, "between_convolutions")
+case("L2Loss", lambda x: tf.nn.l2_loss(x), [spec([None, 3])], BATCHES)
+case("L2Loss", lambda x: tf.nn.l2_loss(x), [spec([None, 3], f16)], BATCHES[:2], "float16", rtol=4e-3)
+case("L2Loss", between(lambda y: tf.nn.l2_loss(y)), [spec(OPEN_IMAGE)], IMAGES, "after_convolution")
+case("L2Loss", lambda x: tf.nn.l2_loss(tf.reduce_sum(x)), [spec([None, 3])], BATCHES, "scalar")
+
 # Matrix products.
 for ta in [False, True]:
     for tb in [False, True]:

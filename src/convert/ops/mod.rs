@@ -8,14 +8,19 @@ mod cast;
 mod compare;
 mod convolution;
 mod identity;
+mod images;
+mod lrn;
 mod matmul;
 mod normalization;
 mod pad;
 mod pooling;
 mod reduction;
+mod resize;
 mod shape;
 mod slicing;
+mod space;
 mod strided_slice;
+mod transposed;
 mod unary;
 mod window;
 
@@ -45,14 +50,18 @@ const FAMILIES: &[&[Converter]] = &[
     compare::CONVERTERS,
     convolution::CONVERTERS,
     identity::CONVERTERS,
+    lrn::CONVERTERS,
     matmul::CONVERTERS,
     normalization::CONVERTERS,
     pad::CONVERTERS,
     pooling::CONVERTERS,
     reduction::CONVERTERS,
+    resize::CONVERTERS,
     shape::CONVERTERS,
     slicing::CONVERTERS,
+    space::CONVERTERS,
     strided_slice::CONVERTERS,
+    transposed::CONVERTERS,
     unary::CONVERTERS,
 ];
 

@@ -1,6 +1,6 @@
 //! Batch normalisation with trained statistics.
 
-use super::window::is_nchw;
+use super::images::is_nchw;
 use super::{Converter, FLOATS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;

@@ -1,6 +1,6 @@
 //! Reductions along axes, and the places of extremes.
 
-use super::{BOOLS, Converter, FLOATS, NUMBERS, axis_in};
+use super::{BOOLS, Converter, FLOATS, NUMBERS, axis_in, floats};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
@@ -76,6 +76,20 @@ fn arg(cx: &mut Context, op: &str) -> Result<(), Reason> {
     cx.give_wide(0, out)
 }
 
+/// Half the sum of all squares.
+fn l2_loss(cx: &mut Context) -> Result<(), Reason> {
+    let form = cx.form(0);
+    let x = cx.input(0, form)?;
+    let squares = cx.emit("Mul", &[&x, &x], &[]);
+    let sum = match cx.rank(0) {
+        0 => squares,
+        _ => cx.emit("ReduceSum", &[&squares], &[("keepdims", Attr::I(0))]),
+    };
+    let half = cx.scalar(cx.dtype(0), 0.5)?;
+    let out = cx.emit("Mul", &[&sum, &half], &[]);
+    cx.give(0, Form::Plain, out)
+}
+
 fn arg_supports(view: View) -> Result<(), Reason> {
     view.accepts(0, &[DType::FLOAT, DType::HALF, DType::INT32])?;
     normal_axis(view.need_int(1, "dimension")?, view.rank(0)?).map(|_| ())
@@ -105,6 +119,7 @@ pub const CONVERTERS: &[Converter] = &[
         convert: |cx| arg(cx, "ArgMin"),
     },
     reduction!("EuclideanNorm", "ReduceL2", FLOATS),
+    floats("L2Loss", l2_loss),
     reduction!("Max", "ReduceMax", NUMBERS),
     reduction!("Mean", "ReduceMean", FLOATS),
     reduction!("Min", "ReduceMin", NUMBERS),

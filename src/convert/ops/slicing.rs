@@ -31,6 +31,21 @@ pub fn piece(cx: &mut Context, i: usize, at: usize) -> Result<Piece, Reason> {
     Ok(Piece::Named(cx.emit("Gather", &[&vector, &at], &[("axis", Attr::I(0))])))
 }
 
+/// The size of input `i` along `axis`.
+pub fn dim(cx: &mut Context, i: usize, axis: usize) -> Result<Piece, Reason> {
+    if let Some(known) = cx.value(i).dims[axis] {
+        return Ok(Piece::Known(known));
+    }
+    let (shape, at) = (cx.shape_of(i)?, cx.vector(&[axis as i64]));
+    Ok(Piece::Named(cx.emit("Gather", &[&shape, &at], &[("axis", Attr::I(0))])))
+}
+
+/// The size along `axis` of the ONNX tensor `name`, which the graph asks for.
+pub fn named_dim(cx: &mut Context, name: &str, axis: usize) -> Piece {
+    let (shape, at) = (cx.emit("Shape", &[name], &[]), cx.vector(&[axis as i64]));
+    Piece::Named(cx.emit("Gather", &[&shape, &at], &[("axis", Attr::I(0))]))
+}
+
 /// The int64 vector of these elements.
 pub fn assemble(cx: &mut Context, pieces: &[Piece]) -> String {
     let known: Option<Vec<i64>> = pieces
