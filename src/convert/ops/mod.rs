@@ -7,12 +7,16 @@ mod binary;
 mod cast;
 mod compare;
 mod convolution;
+mod cumulative;
+mod gather_scatter;
 mod identity;
 mod matmul;
+mod matrix_part;
 mod normalization;
 mod pad;
 mod pooling;
 mod reduction;
+mod reverse;
 mod shape;
 mod slicing;
 mod strided_slice;
@@ -44,12 +48,16 @@ const FAMILIES: &[&[Converter]] = &[
     cast::CONVERTERS,
     compare::CONVERTERS,
     convolution::CONVERTERS,
+    cumulative::CONVERTERS,
+    gather_scatter::CONVERTERS,
     identity::CONVERTERS,
     matmul::CONVERTERS,
+    matrix_part::CONVERTERS,
     normalization::CONVERTERS,
     pad::CONVERTERS,
     pooling::CONVERTERS,
     reduction::CONVERTERS,
+    reverse::CONVERTERS,
     shape::CONVERTERS,
     slicing::CONVERTERS,
     strided_slice::CONVERTERS,
