@@ -464,3 +464,5 @@ case("StopGradient", lambda x: tf.stop_gradient(x * 2.0), [spec([None, 3])], BAT
 case("PreventGradient", lambda x: raw.PreventGradient(input=x * 2.0), [spec([None, 3])], BATCHES)
 case("Const", lambda x: (x + weights(3), tf.constant(weights(2, 2))), [spec([None, 3])], BATCHES)
 case("Const", lambda x: (lambda y: (y, y, tf.nn.relu(y)))(x * 2.0), [spec([None, 3])], BATCHES, "one_output_twice")
+
+import op_cases_more  # noqa: E402, F401 - it adds its cases to CASES

@@ -6,7 +6,7 @@ use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axis};
-use crate::graph::DType;
+use crate::graph::{Constant, DType};
 
 fn pack_axis(view: View) -> Result<usize, Reason> {
     normal_axis(view.node().attr_i("axis").unwrap_or(0), view.rank(0)? + 1)
@@ -108,6 +108,43 @@ fn range_supports(view: View) -> Result<(), Reason> {
     super::all_inputs(view, &[DType::FLOAT, DType::INT32, DType::INT64])
 }
 
+/// More points are left to TensorFlow: they would be a large constant in the engine.
+const MAX_POINTS: i64 = 1 << 20;
+
+fn lin_space_supports(view: View) -> Result<(), Reason> {
+    view.accepts(0, &[DType::FLOAT])?;
+    match view.need_int(2, "num")? {
+        1..=MAX_POINTS => Ok(()),
+        num => Err(format!("LinSpace is not supported for num={num}: from 1 to {MAX_POINTS} are.")),
+    }
+}
+
+/// The ends are what is given, exactly; between them start + step * i.
+fn lin_space(cx: &mut Context) -> Result<(), Reason> {
+    let num = cx.view.need_int(2, "num")?;
+    let axes = cx.vector(&[0]);
+    let (start, stop) = (cx.plain(0)?, cx.plain(1)?);
+    let mut parts = vec![cx.emit("Unsqueeze", &[&start, &axes], &[])];
+    if num > 2 {
+        let places: Vec<u8> = (1..num - 1).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let places = cx.state.builder.initializer(&Constant {
+            dtype: DType::FLOAT,
+            dims: vec![num - 2],
+            data: places.into(),
+        })?;
+        let count = cx.scalar(DType::FLOAT, (num - 1) as f64)?;
+        let width = cx.emit("Sub", &[&stop, &start], &[]);
+        let step = cx.emit("Div", &[&width, &count], &[]);
+        let steps = cx.emit("Mul", &[&places, &step], &[]);
+        parts.push(cx.emit("Add", &[&start, &steps], &[]));
+    }
+    if num > 1 {
+        parts.push(cx.emit("Unsqueeze", &[&stop, &axes], &[]));
+    }
+    let out = concat(cx, &parts, 0);
+    cx.give(0, Form::Plain, out)
+}
+
 fn one_hot_supports(view: View) -> Result<(), Reason> {
     view.accepts(0, INTEGERS)?;
     view.accepts(2, NUMBERS)?;
@@ -154,6 +191,11 @@ pub const CONVERTERS: &[Converter] = &[
         op: "Fill",
         supports: |v| v.accepts(0, INTEGERS),
         convert: fill,
+    },
+    Converter {
+        op: "LinSpace",
+        supports: lin_space_supports,
+        convert: lin_space,
     },
     Converter {
         op: "OneHot",

@@ -1,12 +1,13 @@
 //! Arithmetic of two tensors, broadcast together. Integer shape arithmetic is followed where its elements are known.
 
+use super::unary::log_one_plus;
 use super::{Converter, FLOATS, INTEGERS, NUMBERS, all_inputs, broadcast, elementwise};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
 use crate::convert::view::View;
-use crate::graph::Constant;
+use crate::graph::{Constant, DType};
 
 /// The single ONNX node `op`; known integer elements are computed by `fold` on the way.
 fn arithmetic(cx: &mut Context, op: &str, fold: fn(i64, i64) -> Option<i64>) -> Result<(), Reason> {
@@ -27,6 +28,44 @@ fn fold_elements(cx: &Context, fold: fn(i64, i64) -> Option<i64>) -> Option<Vec<
     Some((0..len).map(|i| fold(at(&a, i)?, at(&b, i)?)).collect())
 }
 
+/// An integer divisor with 1 in place of -1, and where -1 stood; nothing where -1 cannot do harm. On the CPU, dividing the least
+/// integer by -1 ends the process; TensorFlow gives the integer itself. int32 that is kept as int64 holds no such value.
+fn without_minus_one(cx: &mut Context, form: Form, divisor: &str) -> Result<Option<(String, String)>, Reason> {
+    let known = cx.value(1).constant.as_ref().and_then(Constant::to_i64s);
+    if form == Form::Wide || cx.dtype(1).is_float() || known.is_some_and(|v| !v.contains(&-1)) {
+        return Ok(None);
+    }
+    let (one, minus_one) = (cx.scalar(cx.dtype(1), 1.0)?, cx.scalar(cx.dtype(1), -1.0)?);
+    let at = cx.emit("Equal", &[divisor, &minus_one], &[]);
+    let safe = cx.emit("Where", &[&at, &one, divisor], &[]);
+    Ok(Some((safe, at)))
+}
+
+/// x/y; by -1 it is -x.
+fn divide(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
+    let Some((safe, at)) = without_minus_one(cx, form, y)? else {
+        return Ok(cx.emit("Div", &[x, y], &[]));
+    };
+    let quotient = cx.emit("Div", &[x, &safe], &[]);
+    let negative = cx.emit("Neg", &[x], &[]);
+    Ok(cx.emit("Where", &[&at, &negative, &quotient], &[]))
+}
+
+/// The remainder of integers with the divisor's sign; by -1 it is that by 1.
+fn integer_mod(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
+    let safe = without_minus_one(cx, form, y)?.map_or_else(|| y.to_string(), |(safe, _)| safe);
+    Ok(cx.emit("Mod", &[x, &safe], &[]))
+}
+
+fn division(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let out = divide(cx, form, &x[0], &x[1])?;
+    cx.give(0, form, out)?;
+    let known = fold_elements(cx, truncating_fold);
+    cx.know(0, known);
+    Ok(())
+}
+
 /// ONNX's Div truncates integers, as TensorFlow's Div and TruncateDiv do.
 fn truncating_fold(a: i64, b: i64) -> Option<i64> {
     a.checked_div(b)
@@ -39,9 +78,9 @@ fn floor_div(cx: &mut Context) -> Result<(), Reason> {
         let quotient = cx.emit("Div", &[&x[0], &x[1]], &[]);
         cx.emit("Floor", &[&quotient], &[])
     } else {
-        let rest = cx.emit("Mod", &[&x[0], &x[1]], &[]);
+        let rest = integer_mod(cx, form, &x[0], &x[1])?;
         let multiple = cx.emit("Sub", &[&x[0], &rest], &[]);
-        cx.emit("Div", &[&multiple, &x[1]], &[])
+        divide(cx, form, &multiple, &x[1])?
     };
     cx.give(0, form, out)?;
     let known = fold_elements(cx, |a, b| {
@@ -57,7 +96,7 @@ fn floor_div(cx: &mut Context) -> Result<(), Reason> {
 fn floor_mod(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     if !cx.dtype(0).is_float() {
-        let out = cx.emit("Mod", &[&x[0], &x[1]], &[]);
+        let out = integer_mod(cx, form, &x[0], &x[1])?;
         return cx.give(0, form, out);
     }
     let zero = cx.scalar(cx.dtype(0), 0.0)?;
@@ -80,6 +119,55 @@ fn div_no_nan(cx: &mut Context) -> Result<(), Reason> {
     let by_zero = cx.emit("Equal", &[&x[1], &zero], &[]);
     let quotient = cx.emit("Div", &[&x[0], &x[1]], &[]);
     let out = cx.emit("Where", &[&by_zero, &zero, &quotient], &[]);
+    cx.give(0, form, out)
+}
+
+/// x*y, and 0 where y is 0, whatever x is.
+fn mul_no_nan(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let zero = cx.scalar(cx.dtype(0), 0.0)?;
+    let by_zero = cx.emit("Equal", &[&x[1], &zero], &[]);
+    let product = cx.emit("Mul", &[&x[0], &x[1]], &[]);
+    let out = cx.emit("Where", &[&by_zero, &zero, &product], &[]);
+    cx.give(0, form, out)
+}
+
+/// x times or over a function of y, and 0 where x is 0, whatever y is.
+fn zero_first(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let zero = cx.scalar(cx.dtype(0), 0.0)?;
+    let is_zero = cx.emit("Equal", &[&x[0], &zero], &[]);
+    let value = match cx.view.op() {
+        "Xdivy" => cx.emit("Div", &[&x[0], &x[1]], &[]),
+        "Xlog1py" => {
+            let log = log_one_plus(cx, cx.dtype(1), &x[1])?;
+            cx.emit("Mul", &[&x[0], &log], &[])
+        }
+        _ => {
+            let log = cx.emit("Log", &[&x[1]], &[]);
+            cx.emit("Mul", &[&x[0], &log], &[])
+        }
+    };
+    let out = cx.emit("Where", &[&is_zero, &zero, &value], &[]);
+    cx.give(0, form, out)
+}
+
+/// The remainder with the dividend's sign: C's fmod, for integers too.
+fn truncated_mod(cx: &mut Context) -> Result<(), Reason> {
+    elementwise(cx, "Mod", &[("fmod", Attr::I(1))])?;
+    let known = fold_elements(cx, i64::checked_rem);
+    cx.know(0, known);
+    Ok(())
+}
+
+/// Whether x and y are no more than the tolerance apart. TensorFlow documents "less", and its kernel takes the tolerance itself, too.
+fn approximate_equal(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let tolerance = cx.view.node().attr_f("tolerance").unwrap_or(1e-5);
+    let tolerance = cx.scalar(cx.dtype(0), tolerance.into())?;
+    let difference = cx.emit("Sub", &[&x[0], &x[1]], &[]);
+    let distance = cx.emit("Abs", &[&difference], &[]);
+    let out = cx.emit("LessOrEqual", &[&distance, &tolerance], &[]);
     cx.give(0, form, out)
 }
 
@@ -135,6 +223,9 @@ fn bias_add_supports(view: View) -> Result<(), Reason> {
     }
 }
 
+/// The types of which TensorFlow has remainders, too.
+const REMAINDERS: &[DType] = &[DType::FLOAT, DType::INT32, DType::INT64];
+
 fn integer_types(view: View) -> Result<(), Reason> {
     all_inputs(view, INTEGERS)
 }
@@ -153,18 +244,21 @@ pub const CONVERTERS: &[Converter] = &[
     binary!("Add", NUMBERS, |cx| arithmetic(cx, "Add", i64::checked_add)),
     binary!("AddN", NUMBERS, add_n),
     binary!("AddV2", NUMBERS, |cx| arithmetic(cx, "Add", i64::checked_add)),
+    binary!("ApproximateEqual", &[DType::FLOAT], approximate_equal),
     Converter {
         op: "BiasAdd",
         supports: bias_add_supports,
         convert: bias_add,
     },
-    binary!("Div", NUMBERS, |cx| arithmetic(cx, "Div", truncating_fold)),
+    binary!("Div", NUMBERS, division),
     binary!("DivNoNan", FLOATS, div_no_nan),
     binary!("FloorDiv", NUMBERS, floor_div),
     binary!("FloorMod", NUMBERS, floor_mod),
     binary!("Maximum", NUMBERS, |cx| arithmetic(cx, "Max", |a, b| Some(a.max(b)))),
     binary!("Minimum", NUMBERS, |cx| arithmetic(cx, "Min", |a, b| Some(a.min(b)))),
+    binary!("Mod", REMAINDERS, truncated_mod),
     binary!("Mul", NUMBERS, |cx| arithmetic(cx, "Mul", i64::checked_mul)),
+    binary!("MulNoNan", FLOATS, mul_no_nan),
     binary!("Pow", FLOATS, |cx| elementwise(cx, "Pow", &[])),
     binary!("RealDiv", FLOATS, |cx| elementwise(cx, "Div", &[])),
     binary!("SquaredDifference", NUMBERS, squared_difference),
@@ -172,6 +266,10 @@ pub const CONVERTERS: &[Converter] = &[
     Converter {
         op: "TruncateDiv",
         supports: integer_types,
-        convert: |cx| arithmetic(cx, "Div", truncating_fold),
+        convert: division,
     },
+    binary!("TruncateMod", REMAINDERS, truncated_mod),
+    binary!("Xdivy", FLOATS, zero_first),
+    binary!("Xlog1py", FLOATS, zero_first),
+    binary!("Xlogy", FLOATS, zero_first),
 ];

@@ -7,15 +7,19 @@ mod binary;
 mod cast;
 mod compare;
 mod convolution;
+mod cumulative;
+mod gather_scatter;
 mod identity;
 mod images;
 mod lrn;
 mod matmul;
+mod matrix_part;
 mod normalization;
 mod pad;
 mod pooling;
 mod reduction;
 mod resize;
+mod reverse;
 mod shape;
 mod slicing;
 mod space;
@@ -49,14 +53,18 @@ const FAMILIES: &[&[Converter]] = &[
     cast::CONVERTERS,
     compare::CONVERTERS,
     convolution::CONVERTERS,
+    cumulative::CONVERTERS,
+    gather_scatter::CONVERTERS,
     identity::CONVERTERS,
     lrn::CONVERTERS,
     matmul::CONVERTERS,
+    matrix_part::CONVERTERS,
     normalization::CONVERTERS,
     pad::CONVERTERS,
     pooling::CONVERTERS,
     reduction::CONVERTERS,
     resize::CONVERTERS,
+    reverse::CONVERTERS,
     shape::CONVERTERS,
     slicing::CONVERTERS,
     space::CONVERTERS,

@@ -40,6 +40,45 @@ fn rank(cx: &mut Context) -> Result<(), Reason> {
     Ok(())
 }
 
+/// The lengths of the two shapes, which have to be known: the shorter one gets ones before it.
+fn broadcast_lengths(view: View) -> Result<(usize, usize), Reason> {
+    let length = |i: usize| match view.dims(i)? {
+        [Some(n)] => usize::try_from(*n).map_err(|e| e.to_string()),
+        [None] => Err("BroadcastArgs needs shapes of known rank.".to_string()),
+        _ => Err("BroadcastArgs needs vectors.".to_string()),
+    };
+    Ok((length(0)?, length(1)?))
+}
+
+/// The shape of two shapes broadcast together: at each place the second where the first is 1.
+fn broadcast_args(cx: &mut Context) -> Result<(), Reason> {
+    let lengths = broadcast_lengths(cx.view)?;
+    let rank = lengths.0.max(lengths.1);
+    let (mut names, mut known) = (Vec::new(), Vec::new());
+    for (i, length) in [lengths.0, lengths.1].into_iter().enumerate() {
+        let ones = vec![1; rank - length];
+        let mut name = cx.wide(i)?;
+        if !ones.is_empty() {
+            let ones = cx.vector(&ones);
+            name = cx.emit("Concat", &[&ones, &name], &[("axis", Attr::I(0))]);
+        }
+        names.push(name);
+        let elements = cx.elements(i).unwrap_or_else(|| vec![None; length]);
+        known.push(ones.into_iter().map(Some).chain(elements).collect::<Vec<Option<i64>>>());
+    }
+    let one = cx.vector(&[1]);
+    let stretched = cx.emit("Equal", &[&names[0], &one], &[]);
+    let out = cx.emit("Where", &[&stretched, &names[1], &names[0]], &[]);
+    cx.give_wide(0, out)?;
+    let elements = known[0].iter().zip(&known[1]).map(|pair| match pair {
+        (Some(1), &other) | (&other, Some(1)) => other,
+        (&Some(size), _) | (_, &Some(size)) => Some(size),
+        (None, None) => None,
+    });
+    cx.know(0, Some(elements.collect()));
+    Ok(())
+}
+
 /// To the shape in input 1. Sizes known from anywhere (that tensor, shape inference) are written down; one open size is
 /// left to be computed from the others, more make the tensor itself the shape.
 fn reshape(cx: &mut Context) -> Result<(), Reason> {
@@ -196,6 +235,14 @@ macro_rules! record {
 }
 
 pub const CONVERTERS: &[Converter] = &[
+    record!(
+        "BroadcastArgs",
+        |v| {
+            super::all_inputs(v, INTEGERS)?;
+            broadcast_lengths(v).map(|_| ())
+        },
+        broadcast_args
+    ),
     record!(
         "ExpandDims",
         |v| normal_axis(v.need_int(1, "dim")?, v.rank(0)? + 1).map(|_| ()),

@@ -4,6 +4,7 @@ use super::{BOOLS, Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwis
 use crate::convert::Reason;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
+use crate::graph::DType;
 
 /// sqrt, then 1/x: ONNX has no rsqrt.
 fn rsqrt(cx: &mut Context) -> Result<(), Reason> {
@@ -19,17 +20,24 @@ fn square(cx: &mut Context) -> Result<(), Reason> {
     cx.give(0, form, out)
 }
 
-/// log(1+x) without the loss near zero: where 1+x rounds to u, the answer is log(u)*x/(u-1) (Kahan), and x where u is 1.
-fn log1p(cx: &mut Context) -> Result<(), Reason> {
-    let one = cx.scalar(cx.dtype(0), 1.0)?;
-    let (form, x) = broadcast(cx)?;
-    let u = cx.emit("Add", &[&x[0], &one], &[]);
+/// log(1+x) without the loss near zero: where 1+x rounds to u, the answer is x * log(u)/(u-1) (Kahan), and x where u is 1 or
+/// infinity. The factor is chosen and not the result, so that the zero of -0.0 keeps its sign.
+pub fn log_one_plus(cx: &mut Context, dtype: DType, x: &str) -> Result<String, Reason> {
+    let (one, infinity) = (cx.scalar(dtype, 1.0)?, cx.scalar(dtype, f64::INFINITY)?);
+    let u = cx.emit("Add", &[x, &one], &[]);
     let log = cx.emit("Log", &[&u], &[]);
     let rounded = cx.emit("Sub", &[&u, &one], &[]);
-    let ratio = cx.emit("Div", &[&x[0], &rounded], &[]);
-    let exact = cx.emit("Mul", &[&log, &ratio], &[]);
+    let ratio = cx.emit("Div", &[&log, &rounded], &[]);
     let tiny = cx.emit("Equal", &[&u, &one], &[]);
-    let out = cx.emit("Where", &[&tiny, &x[0], &exact], &[]);
+    let huge = cx.emit("Equal", &[&u, &infinity], &[]);
+    let itself = cx.emit("Or", &[&tiny, &huge], &[]);
+    let factor = cx.emit("Where", &[&itself, &one, &ratio], &[]);
+    Ok(cx.emit("Mul", &[x, &factor], &[]))
+}
+
+fn log1p(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let out = log_one_plus(cx, cx.dtype(0), &x[0])?;
     cx.give(0, form, out)
 }
 
