@@ -284,7 +284,11 @@ const RULES: &[Rule] = &[
     line("Reshape", X, Same, Both, Move),
     // Input 1, the region, and input 2, the scales, have types of their own.
     line("Resize", X, Same, Both, Follow),
+    line("ReverseSequence", X, Same, Float16, Move),
     line("Round", All, Same, Float16, Follow),
+    // Input 1 are the indices.
+    line("ScatterElements", At(&[0, 2]), Same, Both, Follow),
+    line("ScatterND", At(&[0, 2]), Same, Both, Follow),
     line("Selu", All, Same, Float16, Follow),
     line("Shape", All, Int64, Both, Any),
     line("Sigmoid", All, Same, Both, Follow),
@@ -307,6 +311,7 @@ const RULES: &[Rule] = &[
     line("Tile", X, Same, Both, Move),
     line("TopK", X, SameThenInt64, Float16, Follow),
     line("Transpose", All, Same, Both, Move),
+    line("Trilu", X, Same, Both, Move),
     line("Unsqueeze", X, Same, Both, Move),
     line("Where", At(&[1, 2]), Same, Both, Follow),
 ];

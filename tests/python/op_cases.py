@@ -5,6 +5,7 @@ engine), `shapes` the concrete shapes to run it with, one list of shapes (an ent
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,12 @@ import tensorflow as tf
 
 f32, f16, i32, i64, b = tf.float32, tf.float16, tf.int32, tf.int64, tf.bool
 raw = tf.raw_ops
+
+
+def reasons(file):
+    """`{case: reason}` from a text file of lines "case: reason" beside this one."""
+    lines = (pathlib.Path(__file__).parent / file).read_text().splitlines()
+    return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
 
 
 @dataclasses.dataclass(frozen=True)

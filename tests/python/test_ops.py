@@ -3,24 +3,15 @@ against TensorRT-RTX's own parser and builder.
 """
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorrt_rtx
 from conftest import _convert_function as convert
-from op_cases import CASES
+from op_cases import CASES, reasons
 
 import tftrt
-
-HERE = pathlib.Path(__file__).parent
-
-
-def reasons(file):
-    """`{case: reason}` from a text file of lines "case: reason"."""
-    lines = [line for line in (HERE / file).read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split(": ", 1) for line in lines)
 
 
 STAYS_NATIVE = reasons("stays_native.txt")
