@@ -21,7 +21,7 @@ use std::time::Instant;
 /// Calls with more bytes of inputs and outputs than this are not replayed: copying them costs what launching saves.
 const MOST_BYTES: usize = 8 << 20;
 
-/// Engines that need more scratch memory than this are not replayed: it would be held for good.
+/// Engines that need more scratch memory than this are not replayed: it is held as long as there are graphs.
 const MOST_SCRATCH: usize = 512 << 20;
 
 /// A shape is captured when it comes for the third time.
