@@ -32,7 +32,7 @@ absl::Status to_host(OpKernelContext* context, const Tensor& from, Tensor* to) {
       &from, "tftrt_native_segment", static_cast<tensorflow::Device*>(context->device()), to);
 }
 
-// A copy of the function whose large constants are empty and carry the mark; Rust gets their contents in order.
+// A copy of the function whose large constants, but for integers, are empty and carry the mark; Rust gets their contents in order.
 // Making a graph of a function copies all that the function holds, several times.
 tensorflow::FunctionDef without_large_contents(const tensorflow::FunctionDef& def, size_t large, const std::string& mark,
                                                LargeContents& contents) {

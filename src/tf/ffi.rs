@@ -136,8 +136,8 @@ pub mod bridge {
         fn resource(self: &Call, name: &str, capacity: i64, out: &mut Outcome) -> UniquePtr<ResourceRef>;
         /// Makes function `name` (with the attributes of a serialized NameAttrList) ready to run.
         fn instantiate(self: &Call, function: &[u8], soft_placement: bool) -> Number;
-        /// The body of a function as a serialized GraphDef with _Arg and _Retval nodes. Contents of constants of more than
-        /// `large` bytes go to `contents` instead, in order; the node gets its place there as attribute `mark`.
+        /// The body of a function as a serialized GraphDef with _Arg and _Retval nodes. Contents of more than `large` bytes of
+        /// constants that are no integers go to `contents` instead, in order; the node gets its place there as attribute `mark`.
         fn function_body(self: &Call, function: &[u8], large: usize, mark: &str, contents: &mut LargeContents) -> Blob;
         fn fail(self: &Call, code: i32, message: &str);
         fn finish_call(call: UniquePtr<Call>);
