@@ -10,7 +10,7 @@
 //! `{"profiles": [{"input": {"min": [..], "opt": [..], "max": [..], "values": {"min": [..], ...}}}]}` (`values` for inputs whose
 //! values are shapes; inputs left out take their own static shape), else one from 1 to the size of `--dims` (2).
 //! `--timing-cache` is read where the file exists, and written after each build whose TensorRT keeps one. With it, and with
-//! `--twice`, the builds share their measurements in memory, as those of the library do. `--twice` builds all models a second time,
+//! `--twice`, the builds share their measurements in memory, and, but for `--together`, one builder, as those of the library do. `--twice` builds all models a second time,
 //! in the same process; `--together` builds them all at once the first time, in a thread each.
 //! With `--verbose`, TensorRT's log goes to stderr. Exit code: 0 all built, 1 some not, 2 nothing could be tried.
 
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
-use tftrt::engine::tensorrt::safe::Timings;
+use std::time::{Duration, Instant};
+use tftrt::engine::tensorrt::safe::{Builders, Timings};
 use tftrt::engine::tensorrt::{BuildOptions, BuiltPlan, Library, PlanRequest, Verbosity, build_plan, safe};
 use tftrt::profile::{Bounds, Profile};
 use tftrt::proto::onnx::tensor_shape_proto::dimension::Value as Size;
@@ -33,6 +33,9 @@ use tracing::{Event, Metadata, Subscriber, field, span};
 
 const USAGE: &str = "usage: trt_check --lib DIR_OR_FILE [--dims N] [--profile JSON_OR_FILE] [--workspace BYTES] [--level 0..5] [--fp16] \
                      [--no-tf32] [--sparse] [--detail none|names|all] [--timing-cache FILE] [--twice] [--together] [--verbose] model.onnx...";
+
+/// Longer than between two builds of this program.
+const MINUTE: Duration = Duration::from_secs(60);
 
 struct Arguments {
     library: Option<PathBuf>,
@@ -106,7 +109,16 @@ fn run() -> Result<bool, String> {
     .map_err(|error| error.to_string())?;
     eprintln!("trt_check: {} from {}", library.version(), library.path().display());
     let timings = (arguments.timing_cache.is_some() || arguments.twice).then(Timings::default);
-    let check = |model: &Path| check(&library, &arguments, model, timings.as_ref());
+    let builders = Builders::default();
+    let check = |model: &Path| {
+        check(
+            &library,
+            &arguments,
+            model,
+            timings.as_ref(),
+            Some(&builders).filter(|_| !arguments.together),
+        )
+    };
     let mut all = true;
     for round in 0..if arguments.twice { 2 } else { 1 } {
         if arguments.together && round == 0 {
@@ -220,7 +232,13 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
     Ok(arguments)
 }
 
-fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path, timings: Option<&Timings>) -> Result<(BuiltPlan, f64), String> {
+fn check(
+    library: &Arc<Library>,
+    arguments: &Arguments,
+    path: &Path,
+    timings: Option<&Timings>,
+    builders: Option<&Builders>,
+) -> Result<(BuiltPlan, f64), String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     // What does not decode goes to TensorRT all the same: its words are asked for.
     let model = ModelProto::decode(bytes.as_slice()).unwrap_or_default();
@@ -243,6 +261,7 @@ fn check(library: &Arc<Library>, arguments: &Arguments, path: &Path, timings: Op
         profiles: &profiles,
         options: arguments.options,
         timings,
+        builders: timings.and(builders).map(|builders| (builders, MINUTE)),
         allocator: None,
     };
     let begun = Instant::now();

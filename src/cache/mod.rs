@@ -5,6 +5,7 @@
 
 pub mod disk;
 mod flight;
+pub mod linger;
 pub mod pool;
 pub mod relay;
 mod stats;

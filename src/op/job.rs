@@ -7,19 +7,20 @@ use super::segment::Segment;
 use super::values;
 use crate::cache::{Built, Key};
 use crate::convert;
+use crate::engine::tensorrt;
 use crate::engine::{Backend, BuildRequest, Engine, Precision};
 use crate::files;
 use crate::optimizer::INPUT_PREFIX;
 use crate::profile::{Bounds, Profile};
 use crate::settings::Settings;
-use crate::tf::tensor_float_32_enabled;
+use crate::tf::{at_exit, tensor_float_32_enabled};
 use crate::trace;
 use bytes::Bytes;
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Once};
 
 pub struct Job {
     pub attrs: Arc<Attrs>,
@@ -61,6 +62,9 @@ impl Job {
             workspace_bytes: self.attrs.workspace_bytes,
             tf32: tensor_float_32_enabled(),
         };
+        // By now what it takes from is loaded, and so taken down after it.
+        static AT_EXIT: Once = Once::new();
+        AT_EXIT.call_once(|| at_exit(tensorrt::close));
         let engine = self.backend.build(&request).map_err(|e| e.to_string())?;
         if engine.usage().from_disk {
             self.resource.disk_engine_hits.fetch_add(1, Relaxed);

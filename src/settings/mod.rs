@@ -51,6 +51,8 @@ pub struct Settings {
     pub max_contexts: usize,
     /// 0 to 5; `None`: TensorRT's own.
     pub builder_optimization_level: Option<i32>,
+    /// How long a builder stays for the next build; 0: not at all.
+    pub builder_idle_seconds: u32,
     pub profiling_verbosity: ProfilingVerbosity,
     pub half_type: HalfType,
     pub fp16_method: Fp16Method,
@@ -84,6 +86,7 @@ impl Default for Settings {
             cuda_graphs: true,
             max_contexts: 4,
             builder_optimization_level: None,
+            builder_idle_seconds: 10,
             profiling_verbosity: ProfilingVerbosity::LayerNamesOnly,
             half_type: HalfType::Float16,
             fp16_method: Fp16Method::Auto,
@@ -171,6 +174,9 @@ impl Settings {
                 .and_then(|limit| usize::try_from(limit).ok())
                 .unwrap_or(default.max_contexts),
             builder_optimization_level: read.integer_in(OPTIMIZATION_LEVEL, 0..=5, "TensorRT's own"),
+            builder_idle_seconds: read
+                .integer_in(BUILDER_IDLE, 0..=3600, "10")
+                .map_or(default.builder_idle_seconds, i32::unsigned_abs),
             profiling_verbosity: read.choice(VERBOSITY, default.profiling_verbosity),
             half_type: read.choice(HALF_TYPE, default.half_type),
             fp16_method: read.choice(FP16_METHOD, default.fp16_method),

@@ -60,7 +60,14 @@ fn a_wrong_value_warns_and_leaves_the_default() {
             }
         }
     }
-    for name in [MAX_ENGINES, ALGORITHM, MAX_CONTEXTS, OPTIMIZATION_LEVEL, CACHE_MAX_BYTES] {
+    for name in [
+        MAX_ENGINES,
+        ALGORITHM,
+        MAX_CONTEXTS,
+        OPTIMIZATION_LEVEL,
+        BUILDER_IDLE,
+        CACHE_MAX_BYTES,
+    ] {
         for wrong in ["many", "1.5", "99999999999999999999"] {
             let (settings, warnings) = parse(&[(name, wrong)]);
             assert_eq!(settings, Settings::default());
@@ -112,12 +119,16 @@ fn numbers_outside_of_their_bounds_warn() {
         let settings = quiet(&[(OPTIMIZATION_LEVEL, &level.to_string())]);
         assert_eq!(settings.builder_optimization_level, Some(level));
     }
+    assert_eq!(quiet(&[(BUILDER_IDLE, "0")]).builder_idle_seconds, 0);
+    assert_eq!(quiet(&[(BUILDER_IDLE, "60")]).builder_idle_seconds, 60);
     for (name, wrong) in [
         (MAX_CONTEXTS, "0"),
         (MAX_CONTEXTS, "-1"),
         (MAX_CONTEXTS, "4294967297"),
         (OPTIMIZATION_LEVEL, "-1"),
         (OPTIMIZATION_LEVEL, "6"),
+        (BUILDER_IDLE, "-1"),
+        (BUILDER_IDLE, "3601"),
     ] {
         let (settings, warnings) = parse(&[(name, wrong)]);
         assert_eq!(settings, Settings::default());

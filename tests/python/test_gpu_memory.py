@@ -136,6 +136,8 @@ def outcomes(saved, tmp_path_factory):
                 check=False,
                 watchdog=240,
                 TF_FORCE_GPU_ALLOW_GROWTH="false",
+                # Its kernels would go, and make room, in the middle of a stage.
+                TFTRT_BUILDER_IDLE_SECONDS="0",
                 TFTRT_CACHE_DIR=str(tmp_path_factory.mktemp(kind) / "cache"),
             )
         return made[kind]

@@ -4,15 +4,11 @@ against TensorRT-RTX's own parser and builder.
 
 import json
 
-import numpy as np
+import op_check
 import pytest
-import tensorflow as tf
 import tensorrt_rtx
 from conftest import _convert_function as convert
 from op_cases import CASES, reasons
-
-import tftrt
-
 
 STAYS_NATIVE = reasons("stays_native.txt")
 RTX_REFUSES = reasons("rtx_refuses.txt")
@@ -29,28 +25,13 @@ def test_op(case, exported, monkeypatch):
     folder, models = exported
     monkeypatch.setenv("TF_TRT_EXPORT_TRT_ENGINES_PATH", str(folder))
     converted = convert(case.fn, case.specs)
-    inside = {op for engine in converted.engines for op in converted.segment(engine)}
+    ops = op_check.inside(converted)
     if case.name in STAYS_NATIVE:
-        assert case.op not in inside, f"{case.name} is converted now: take it out of stays_native.txt"
+        assert case.op not in ops, f"{case.name} is converted now: take it out of stays_native.txt"
         return
-    assert case.op in inside, f"outside the engines: {converted.outside}"
-    runs = case.runs()
-    converted.build(*runs)
-    before = dict(tftrt.stats()["totals"])
-    for inputs in runs:
-        arguments = [tf.constant(x) for x in inputs]
-        expected, found = tf.nest.flatten(converted.native(*arguments)), tf.nest.flatten(converted(*arguments))
-        assert len(expected) == len(found)
-        for e, f in zip(expected, found):
-            e, f = e.numpy(), f.numpy()
-            assert (e.dtype, e.shape) == (f.dtype, f.shape)
-            if e.dtype.kind == "f":
-                np.testing.assert_allclose(f, e, rtol=case.rtol, atol=case.atol)
-            else:
-                np.testing.assert_array_equal(f, e)
-    after = tftrt.stats()["totals"]
-    assert after["engine_calls"] - before["engine_calls"] == len(runs) * len(converted.engines)
-    assert after["native_fallbacks"] == before["native_fallbacks"]
+    assert case.op in ops, f"outside the engines: {converted.outside}"
+    counted = op_check.run(case, converted)
+    assert counted["engine_calls"] == counted["calls"] and counted["native_fallbacks"] == 0
     models[case.name] = [folder / engine.name for engine in converted.engines]
 
 

@@ -138,6 +138,7 @@ def test_a_damaged_timing_cache_is_a_warning(tmp_path):
 
 
 HANDED_ON = "the build goes on with the timing cache of earlier builds"
+ONE_BUILDER = "the build goes on with the builder of an earlier one"
 MERGED = "the timing cache of another build is merged"
 
 
@@ -149,6 +150,8 @@ def test_the_builds_of_a_process_hand_on_one_timing_cache(tmp_path):
     assert [answer["ok"] for answer in answers] == [True, False, True] * 2
     # All but the first that comes so far; a model that is not read never does.
     assert log.count(HANDED_ON) == 3 and log.count("Global timing cache in use") == 4, log
+    # One that a build has failed with is not used again.
+    assert log.count(ONE_BUILDER) == 3, log
     # That it is not read again is said once, and not asked again.
     assert log.count("does not take the timing cache that it wrote") == 1, log
     assert MERGED not in log and "does not take the timing cache of earlier builds" not in log
@@ -164,6 +167,7 @@ def test_builds_at_once_have_a_timing_cache_each_and_later_ones_merge_them(tmp_p
     made = 8 - log.count(HANDED_ON)
     assert 1 <= made <= 4, log
     assert log.count(MERGED) >= 4 * (made - 1), log
+    assert ONE_BUILDER not in log, "at once, each has its own"
     assert "cannot merge" not in log and "does not take the timing cache of earlier builds" not in log, log
 
 

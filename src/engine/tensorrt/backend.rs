@@ -8,6 +8,8 @@ use crate::engine::{Backend, BuildRequest, DeviceMemory, Engine, EngineError, Gp
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The name that plans of this backend carry.
 pub const NAME: &str = "tensorrt";
@@ -24,6 +26,7 @@ pub struct TensorRt {
     pub(super) memory: Option<&'static dyn DeviceMemory>,
     /// What builders have measured on this GPU.
     pub(super) timings: safe::Timings,
+    pub(super) builders: safe::Builders,
     /// A block that tensors without elements are said to be at.
     pub(super) nowhere: Block,
 }
@@ -113,6 +116,7 @@ impl TensorRt {
             driver: cuda::driver_version()?,
             nowhere: Block::new(memory, 512)?,
             timings: safe::Timings::default(),
+            builders: safe::Builders::default(),
             library,
             context,
             properties,
@@ -129,6 +133,35 @@ impl TensorRt {
             backend.library.path().display()
         );
         Ok(backend)
+    }
+
+    /// Lets the builder that a build has left go when its time is over, in a thread that lives until then.
+    pub(super) fn look_after_builders(&'static self) {
+        if !self.builders.look_after() {
+            return;
+        }
+        let look = || -> Result<Option<Duration>, CudaError> {
+            let _current = self.context.enter()?;
+            Ok(self.builders.look(Instant::now()))
+        };
+        let wait = move || {
+            while let Ok(Some(rest)) = look() {
+                thread::sleep(rest);
+            }
+        };
+        // Without a thread, or without CUDA's context, it stays until the next build, or for good: memory, and nothing wrong.
+        if let Err(why) = thread::Builder::new().name("tftrt_builders".into()).spawn(wait) {
+            tracing::warn!("a builder of TensorRT's is kept for longer than TFTRT_BUILDER_IDLE_SECONDS: no thread to wait in: {why}");
+        }
+    }
+}
+
+/// At the end of the process, before TensorRT and CUDA are taken down: nothing is taken from them any more by threads of this library.
+pub fn close() {
+    for (_, _, known) in BACKENDS.lock().iter() {
+        if let Ok(backend) = known {
+            backend.builders.close();
+        }
     }
 }
 

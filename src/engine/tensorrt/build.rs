@@ -9,6 +9,7 @@ use crate::engine::{Backend, BuildRequest, EngineError};
 use crate::settings::{ProfilingVerbosity, Settings};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// The engine for a request, in the backend's context: from the cache on disk, else built, and then kept there.
 pub(super) fn engine(backend: &'static TensorRt, request: &BuildRequest<'_>) -> Result<TrtEngine, EngineError> {
@@ -71,7 +72,7 @@ fn key(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], typing: Typ
     }
 }
 
-fn build(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], options: BuildOptions) -> Result<Bytes, EngineError> {
+fn build(backend: &'static TensorRt, request: &BuildRequest<'_>, model: &[u8], options: BuildOptions) -> Result<Bytes, EngineError> {
     let inputs: Vec<&str> = request.model.inputs.iter().map(|binding| binding.name.as_str()).collect();
     let timings = TimingKey {
         gpu_name: backend.properties.name.clone(),
@@ -92,9 +93,14 @@ fn build(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], options: 
             profiles: request.profiles,
             options,
             timings: Some(&backend.timings),
+            builders: Some((
+                &backend.builders,
+                Duration::from_secs(Settings::current().builder_idle_seconds.into()),
+            )),
             allocator: backend.allocator,
         },
     )?;
+    backend.look_after_builders();
     if let Some(store) = on_disk
         && let Some(cache) = built.timing_cache.filter(|cache| cache.bytes != cache.before)
     {

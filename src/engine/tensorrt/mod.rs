@@ -16,7 +16,7 @@ pub mod safe;
 mod scratch;
 pub mod sys;
 
-pub use backend::{NAME, TensorRt, backend, backend_of_device};
+pub use backend::{NAME, TensorRt, backend, backend_of_device, close};
 pub use result::Error;
 pub use safe::{BuildOptions, BuiltPlan, PlanRequest, Verbosity, build_plan};
 pub use sys::{Library, Version};

@@ -8,7 +8,7 @@ mod plan;
 mod profiles;
 mod timing;
 
-pub use build::{BuiltPlan, PlanRequest, build_plan};
+pub use build::{Builders, BuiltPlan, PlanRequest, build_plan};
 pub use context::Context;
 pub use engine::{Engine, Tensor};
 pub use options::{BuildOptions, Verbosity};

@@ -208,6 +208,11 @@ impl Caches<'_> {
         written
     }
 
+    /// Whether TensorRT was given a cache that it did not take: that one does not outlive the build.
+    pub fn refused(&self) -> bool {
+        self.refused.get() || (self.used.get() != Used::Read && self.read.get().is_some())
+    }
+
     fn used(&self) -> Option<&Live> {
         match self.used.get() {
             Used::None => None,

@@ -84,6 +84,10 @@ unsafe impl Send for Owned<'static, HostMemory> {}
 // SAFETY: `data` and `size` only read.
 unsafe impl Sync for Owned<'static, HostMemory> {}
 
+// SAFETY: a builder is bound to no thread: TensorRT wants one caller at a time (developer guide, "Thread Safety"), which an owner that is
+// not `Sync` is. It is used and dropped where the CUDA context of its device is current; `safe::Builders` sees to that.
+unsafe impl Send for Owned<'static, Builder> {}
+
 // SAFETY: a timing cache belongs to no config and no builder (NvInfer.h: it "can be shared by multiple builder instances"), nor to a
 // thread, so builds of several threads may have it one after the other. It is not `Sync`: NVIDIA says nothing of two builds at
 // once, which both would write to it.
