@@ -105,7 +105,11 @@ fn range(cx: &mut Context) -> Result<(), Reason> {
 }
 
 fn range_supports(view: View) -> Result<(), Reason> {
-    super::all_inputs(view, &[DType::FLOAT, DType::INT32, DType::INT64])
+    super::all_inputs(view, &[DType::FLOAT, DType::INT32, DType::INT64])?;
+    match view.dtype(0)? == DType::FLOAT && view.out_dims(0)? == [None] {
+        true => Err("Range of floats from the run is not supported: only the device would know how many there are.".to_string()),
+        false => Ok(()),
+    }
 }
 
 /// More points are left to TensorFlow: they would be a large constant in the engine.

@@ -23,9 +23,14 @@ fn matrix_band_part(cx: &mut Context) -> Result<(), Reason> {
         cx.alias(0, 0);
         return Ok(());
     }
-    // ONNX Runtime has Trilu for the wide integers only.
-    let form = if cx.dtype(0) == DType::INT32 { Form::Wide } else { Form::Plain };
+    // ONNX Runtime has Trilu for the wide integers only, TensorRT 8.6 for neither booleans nor float16.
+    let dtype = cx.dtype(0);
+    let form = if dtype == DType::INT32 { Form::Wide } else { Form::Plain };
+    let through_float = matches!(dtype, DType::BOOL | DType::HALF);
     let mut x = cx.input(0, form)?;
+    if through_float {
+        x = cx.state.cast(&x, DType::FLOAT)?;
+    }
     if lower >= 0 {
         let diagonal = cx.state.builder.index(-lower);
         x = cx.emit("Trilu", &[&x, &diagonal], &[("upper", Attr::I(1))]);
@@ -33,6 +38,9 @@ fn matrix_band_part(cx: &mut Context) -> Result<(), Reason> {
     if upper >= 0 {
         let diagonal = cx.state.builder.index(upper);
         x = cx.emit("Trilu", &[&x, &diagonal], &[("upper", Attr::I(0))]);
+    }
+    if through_float {
+        x = cx.state.cast(&x, dtype)?;
     }
     cx.give(0, form, x)
 }

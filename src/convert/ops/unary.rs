@@ -21,15 +21,17 @@ fn square(cx: &mut Context) -> Result<(), Reason> {
 }
 
 /// log(1+x) without the loss near zero: where 1+x rounds to u, the answer is x * log(u)/(u-1) (Kahan), and x where u is 1 or
-/// infinity. The factor is chosen and not the result, so that the zero of -0.0 keeps its sign.
+/// infinity. The factor is chosen and not the result, so that the zero of -0.0 keeps its sign. Infinity is what is above the largest
+/// number: TensorRT 8.6 does not find it equal to itself.
 pub fn log_one_plus(cx: &mut Context, dtype: DType, x: &str) -> Result<String, Reason> {
-    let (one, infinity) = (cx.scalar(dtype, 1.0)?, cx.scalar(dtype, f64::INFINITY)?);
+    let most = if dtype == DType::HALF { 65504.0 } else { f64::from(f32::MAX) };
+    let (one, most) = (cx.scalar(dtype, 1.0)?, cx.scalar(dtype, most)?);
     let u = cx.emit("Add", &[x, &one], &[]);
     let log = cx.emit("Log", &[&u], &[]);
     let rounded = cx.emit("Sub", &[&u, &one], &[]);
     let ratio = cx.emit("Div", &[&log, &rounded], &[]);
     let tiny = cx.emit("Equal", &[&u, &one], &[]);
-    let huge = cx.emit("Equal", &[&u, &infinity], &[]);
+    let huge = cx.emit("Greater", &[&u, &most], &[]);
     let itself = cx.emit("Or", &[&tiny, &huge], &[]);
     let factor = cx.emit("Where", &[&itself, &one, &ratio], &[]);
     Ok(cx.emit("Mul", &[x, &factor], &[]))
@@ -51,6 +53,18 @@ fn expm1(cx: &mut Context) -> Result<(), Reason> {
     let sum = cx.emit("Add", &[&exp, &one], &[]);
     let out = cx.emit("Mul", &[&tanh, &sum], &[]);
     cx.give(0, form, out)
+}
+
+/// -1, 0 or 1. TensorRT 8.6 has Sign for floating-point numbers only.
+fn sign(cx: &mut Context) -> Result<(), Reason> {
+    if cx.dtype(0).is_float() {
+        return elementwise(cx, "Sign", &[]);
+    }
+    let x = cx.plain(0)?;
+    let (one, minus_one) = (cx.scalar(cx.dtype(0), 1.0)?, cx.scalar(cx.dtype(0), -1.0)?);
+    let below = cx.emit("Min", &[&x, &one], &[]);
+    let out = cx.emit("Max", &[&below, &minus_one], &[]);
+    cx.give(0, Form::Plain, out)
 }
 
 /// Zeros or ones of the input's shape.
@@ -96,7 +110,6 @@ pub const CONVERTERS: &[Converter] = &[
     same!("Rint", "Round", FLOATS),
     same!("Round", "Round", FLOATS),
     same!("Sigmoid", "Sigmoid", FLOATS),
-    same!("Sign", "Sign", NUMBERS),
     same!("Sin", "Sin", FLOATS),
     same!("Sinh", "Sinh", FLOATS),
     same!("Sqrt", "Sqrt", FLOATS),
@@ -105,6 +118,11 @@ pub const CONVERTERS: &[Converter] = &[
     floats("Expm1", expm1),
     floats("Log1p", log1p),
     floats("Rsqrt", rsqrt),
+    Converter {
+        op: "Sign",
+        supports: |v| all_inputs(v, NUMBERS),
+        convert: sign,
+    },
     Converter {
         op: "Square",
         supports: |v| all_inputs(v, NUMBERS),
