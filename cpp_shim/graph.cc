@@ -25,8 +25,8 @@ rust::Vec<NodeOutputs> shapes_of(const tensorflow::GraphDef& graph, const tensor
       OutputInfo info{};
       info.dtype = tensor.dtype();
       info.unknown_rank = tensor.shape().unknown_rank();
-      // Grappler numbers symbolic dimensions -2, -3, ...; for us they are all open.
-      for (const auto& dim : tensor.shape().dim()) info.dims.push_back(dim.size() < 0 ? -1 : dim.size());
+      // Grappler numbers open dimensions -2, -3, ...: the same number, the same size. -1 is one that it knows nothing of.
+      for (const auto& dim : tensor.shape().dim()) info.dims.push_back(dim.size());
       entry.outputs.push_back(std::move(info));
     }
     out.push_back(std::move(entry));

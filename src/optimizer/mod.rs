@@ -1,12 +1,13 @@
 //! The Grappler pass `TensorRTOptimizer`: a graph in, the graph with `TRTEngineOp` nodes out.
 //!
-//! [`params`] reads what the front end asks for, [`crate::segment`] finds the segments, [`body`] cuts each out as a function,
-//! [`engine_node`] makes the node in its place, [`rewrite`] joins the rest to it. A segment that fails on the way stays as it
+//! [`params`] reads what the front end asks for, [`flow`] takes out the control flow that need not be, [`crate::segment`] finds the
+//! segments, [`body`] cuts each out as a function, [`engine_node`] makes the node in its place, [`rewrite`] joins the rest to it. A segment that fails on the way stays as it
 //! is and the report says why; the graph never fails for it.
 
 mod body;
 mod constants;
 mod engine_node;
+mod flow;
 mod params;
 mod rewrite;
 
@@ -45,6 +46,8 @@ pub struct Item<'a> {
     pub graph: tf::GraphDef,
     /// Types and shapes of nodes' outputs, by node name.
     pub shapes: HashMap<String, Vec<TensorInfo>>,
+    /// The dimensions of the same outputs, in which open ones that have the same number below -1 are equal.
+    pub sizes: HashMap<String, Vec<Vec<i64>>>,
     /// Nodes that have to stay (feeds, fetches, `train_op`, ...), by name; a port behind the name is passed over.
     pub preserve: HashSet<String>,
     /// For a function, its attributes.
@@ -116,6 +119,7 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         id,
         graph: mut def,
         shapes,
+        sizes,
         preserve,
         default_device,
         ..
@@ -125,12 +129,20 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     #[allow(deprecated)] // Kept as it is: old graphs have it.
     let version = def.version;
     let debug_info = def.debug_info.take();
-    let mut graph = Graph::new(def, shapes).map_err(|source| OptimizeError::Graph { id: id.into(), source })?;
-    // TensorFlow calls `_Arg` stateful, so that it is not pruned; it does nothing.
-    constants::free_constants(&mut graph, |op| {
-        op != "_Arg" && (context.host.is_stateful(op) || segment::steers(op))
-    });
+    let graph = Graph::new(def, shapes).map_err(|source| OptimizeError::Graph { id: id.into(), source })?;
     let preserve = preserved_nodes(preserve, &graph);
+    // TensorFlow calls `_Arg` stateful, so that it is not pruned; it does nothing.
+    let has_effect = |op: &str| op != "_Arg" && (context.host.is_stateful(op) || segment::steers(op));
+    let flow::Flow { mut graph, stays } = flow::take_out(
+        graph,
+        &flow::Sizes(sizes),
+        &flow::Rules {
+            supports: &|graph, id| may_enter(context, graph, id),
+            has_effect: &has_effect,
+            preserve: &preserve,
+        },
+    );
+    constants::free_constants(&mut graph, has_effect);
     let rules = Rules {
         minimum_size: params.minimum_segment_size,
         implicit_batch: params.use_implicit_batch,
@@ -150,7 +162,10 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     })?;
     let mut report = NonConversionReport::default();
     for (&node, reason) in &found.excluded {
-        report.add(graph.nodes[node].op(), reason);
+        let node = &graph.nodes[node];
+        // What control flow is made of has no converter by itself: say what is in the way of the whole.
+        let told = stays.get(node.name()).filter(|_| flow::is_part(node.op()));
+        report.add(node.op(), told.unwrap_or(reason));
     }
     let mut segments = found.segments;
     let maker = Maker {
@@ -233,6 +248,15 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         graph: Some(rewritten),
         report: Some(report),
     })
+}
+
+/// Whether a node may be in an engine, wherever it stands in the graph.
+fn may_enter(context: &Context<'_>, graph: &Graph, id: NodeId) -> Result<(), Reason> {
+    let op = graph.nodes[id].op();
+    if context.options.denied_ops.contains(op) && op != "Const" {
+        return Err("Denylisted with the env var TF_TRT_OP_DENYLIST".into());
+    }
+    (context.supports)(graph, id)
 }
 
 /// The first few names, for a message.

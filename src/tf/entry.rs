@@ -130,6 +130,7 @@ pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
         let request = optimizer::Item {
             id: &item.id,
             graph,
+            sizes: host::sizes(&item.nodes),
             shapes: host::shapes(item.nodes),
             preserve: item.preserve.into_iter().collect(),
             function_attrs: attrs.as_ref(),

@@ -40,7 +40,7 @@ pub mod bridge {
     struct OutputInfo {
         dtype: i32,
         unknown_rank: bool,
-        /// -1 where a dimension is open.
+        /// Negative where a dimension is open; those with the same number below -1 are equal.
         dims: Vec<i64>,
     }
 

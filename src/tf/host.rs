@@ -25,6 +25,12 @@ pub fn shapes(nodes: Vec<NodeOutputs>) -> HashMap<String, Vec<TensorInfo>> {
         .collect()
 }
 
+/// The dimensions of what inference found, by node name, with its numbers for open ones.
+pub fn sizes(nodes: &[NodeOutputs]) -> HashMap<String, Vec<Vec<i64>>> {
+    let dims = |node: &NodeOutputs| node.outputs.iter().map(|output| output.dims.clone()).collect();
+    nodes.iter().map(|node| (node.name.clone(), dims(node))).collect()
+}
+
 /// TensorFlow's shape inference over a serialized graph.
 pub fn infer_shapes(graph: &[u8]) -> Result<HashMap<String, Vec<TensorInfo>>, Status> {
     let inferred = ffi::infer_shapes(graph);

@@ -47,6 +47,7 @@ fn item<'a>(id: &'a str, b: &Builder, preserve: &[&str]) -> Item<'a> {
         id,
         graph: b.def.clone(),
         shapes: b.shapes.clone(),
+        sizes: HashMap::new(),
         preserve: preserve.iter().map(|name| name.to_string()).collect(),
         function_attrs: None,
         default_device: String::new(),

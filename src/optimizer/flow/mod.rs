@@ -1,0 +1,284 @@
+//! Control flow, taken out of a graph before it is cut into segments.
+//!
+//! What the pass is given holds no `While` and no `If`: the stock front end freezes a model with `lower_control_flow`, so calls are
+//! inlined, loops are frames of `Enter`, `Merge`, `Switch`, `NextIteration` and `Exit` ([`frame`]), and conditionals are `Switch` and
+//! `Merge` ([`branch`]). None of these can go into an engine by itself. So
+//!
+//! - a conditional of two cheap sides becomes a choice between both results;
+//! - a loop of known length becomes that many copies of its body ([`unroll`]), as Keras does with `unroll=True`.
+//!
+//! Both only where every node that is made converts. Native segment, fingerprint, precision and layouts then see nothing but
+//! ordinary nodes. What cannot be taken out stays as it is, with the reason in the report; what is inside may still become engines
+//! of its own.
+
+mod branch;
+mod fold;
+mod frame;
+mod sizes;
+mod unroll;
+
+pub use sizes::Sizes;
+
+use crate::convert::Reason;
+use crate::graph::{Graph, Input, NodeId, TensorInfo, parse_input};
+use crate::proto::tensorflow as tf;
+use crate::segment;
+use frame::Unread;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// What control flow is judged by.
+pub struct Rules<'a> {
+    /// Whether a node may go into an engine.
+    pub supports: &'a dyn Fn(&Graph, NodeId) -> Result<(), Reason>,
+    /// Whether an op, by type, does more than compute its outputs.
+    pub has_effect: &'a dyn Fn(&str) -> bool,
+    /// Names of nodes that have to stay.
+    pub preserve: &'a HashSet<String>,
+}
+
+/// A graph whose control flow has been looked at.
+pub struct Flow {
+    pub graph: Graph,
+    /// By the names of nodes that stay: why their loop or conditional does.
+    pub stays: HashMap<String, Reason>,
+}
+
+/// What is to be done to a graph.
+struct Change {
+    /// Nodes that are no more, or come again with the same name.
+    gone: HashSet<NodeId>,
+    made: Vec<(tf::NodeDef, Vec<TensorInfo>)>,
+    /// What the nodes had that are gone; of no use if nothing else takes it.
+    sources: Vec<NodeId>,
+}
+
+/// Whether an op is one of those that control flow and tensor lists are made of, and that no engine holds by itself.
+pub fn is_part(op: &str) -> bool {
+    segment::steers(op) || op.starts_with("TensorList")
+}
+
+/// Takes out of `graph` what can be, from the inside to the outside.
+pub fn take_out(graph: Graph, sizes: &Sizes, rules: &Rules<'_>) -> Flow {
+    let mut flow = Flow {
+        graph,
+        stays: HashMap::new(),
+    };
+    flow.choose_branches(sizes, rules);
+    if flow.unroll_loops(rules) {
+        // Of a conditional, a side may have been a loop.
+        flow.choose_branches(sizes, rules);
+    }
+    flow
+}
+
+impl Flow {
+    /// Remembers why nodes stay; what was said of one inside goes before.
+    fn keep(&mut self, nodes: HashSet<NodeId>, reason: &str) {
+        for id in nodes {
+            let name = self.graph.nodes[id].name().to_string();
+            self.stays.entry(name).or_insert_with(|| reason.to_string());
+        }
+    }
+
+    fn choose_branches(&mut self, sizes: &Sizes, rules: &Rules<'_>) {
+        let mut refused: HashMap<(String, usize), Reason> = HashMap::new();
+        let key = |graph: &Graph, by: crate::graph::Port| (graph.nodes[by.node].name().to_string(), by.index);
+        loop {
+            let takers = frame::takers(&self.graph);
+            let mut changed = None;
+            for (by, switches) in branch::switches(&self.graph) {
+                if refused.contains_key(&key(&self.graph, by)) {
+                    continue;
+                }
+                match chosen(&self.graph, &takers, by, &switches, sizes, rules) {
+                    Ok(graph) => {
+                        tracing::info!("The conditional on '{}' is a choice now.", self.graph.nodes[by.node].name());
+                        changed = Some(graph);
+                        break;
+                    }
+                    Err(reason) => {
+                        refused.insert(key(&self.graph, by), reason);
+                    }
+                }
+            }
+            let Some(graph) = changed else { break };
+            self.graph = graph;
+            // One that was inside another is gone.
+            refused.clear();
+        }
+        let takers = frame::takers(&self.graph);
+        for (by, switches) in branch::switches(&self.graph) {
+            if let Some(reason) = refused.get(&key(&self.graph, by)) {
+                let name = self.graph.nodes[by.node].name();
+                let reason = format!("In the conditional on '{name}', which stays as it is: {reason}.");
+                self.keep(branch::parts(&self.graph, &takers, &switches), &reason);
+            }
+        }
+    }
+
+    /// Whether there was one to unroll.
+    fn unroll_loops(&mut self, rules: &Rules<'_>) -> bool {
+        let mut settled: HashSet<String> = HashSet::new();
+        let mut any = false;
+        while let Some(name) = next_loop(&self.graph, &settled) {
+            let enters = frame::frames(&self.graph).remove(&name).unwrap_or_default();
+            match unrolled(&self.graph, &name, &enters, rules) {
+                Ok((graph, rounds)) => {
+                    tracing::info!("The loop '{name}' is unrolled: {rounds} rounds.");
+                    self.graph = graph;
+                    any = true;
+                }
+                Err(reason) => {
+                    let reason = format!("In the loop '{name}', which stays as it is: {reason}.");
+                    let takers = frame::takers(&self.graph);
+                    self.keep(frame::inside(&self.graph, &takers, &enters), &reason);
+                    settled.insert(name);
+                }
+            }
+        }
+        any
+    }
+}
+
+/// The graph with the conditionals on `by` made choices. Err: why they stay.
+fn chosen(
+    graph: &Graph,
+    takers: &[Vec<NodeId>],
+    by: crate::graph::Port,
+    switches: &[NodeId],
+    sizes: &Sizes,
+    rules: &Rules<'_>,
+) -> Result<Graph, Reason> {
+    if !branch::is_scalar(graph, by) {
+        return Err("its predicate is no single bool".into());
+    }
+    let branches = branch::read(graph, takers, switches)?;
+    let parts = branches.inside.iter().chain(&branches.switches);
+    held(graph, parts, rules)?;
+    let before = switches.iter().flat_map(|&id| graph.nodes[id].control_inputs.iter().copied());
+    let before = before.filter(|id| !branches.inside.contains(id) && !switches.contains(id));
+    let waits = waits(graph, &before.collect::<Vec<_>>(), rules)?;
+    let change = branch::choose(graph, takers, by, &branches, sizes, &waits)?;
+    let made: Vec<String> = change.made.iter().map(|(def, _)| def.name.clone()).collect();
+    let after = changed(graph, change, rules)?;
+    convertible(&after, made.iter().map(String::as_str), rules)?;
+    Ok(after)
+}
+
+/// The next loop to look at: one that holds no other that was not looked at.
+fn next_loop(graph: &Graph, settled: &HashSet<String>) -> Option<String> {
+    let frames = frame::frames(graph);
+    let names: Vec<&String> = frames.keys().filter(|name| !settled.contains(*name)).collect();
+    let first = names.first()?;
+    let takers = frame::takers(graph);
+    let holds_open = |name: &String| {
+        let nodes = frame::inside(graph, &takers, &frames[name]);
+        names
+            .iter()
+            .any(|&other| other != name && frames[other].iter().any(|id| nodes.contains(id)))
+    };
+    let inner = names.iter().find(|name| !holds_open(name));
+    // Frames that hold each other are no loops of TensorFlow's; each is looked at, and refused.
+    Some(inner.unwrap_or(first).to_string())
+}
+
+/// The graph with the loop `name` unrolled, and the number of its rounds. Err: why it stays.
+fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> Result<(Graph, usize), Reason> {
+    let takers = frame::takers(graph);
+    let frame = match frame::read(graph, &takers, name, enters) {
+        Ok(frame) => frame,
+        Err(Unread::Outer) => return Err("it holds another loop that stays".into()),
+        Err(Unread::Because(reason)) => return Err(reason),
+    };
+    held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
+    let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
+    let waits = waits(graph, &frame.sources, rules)?;
+    let (change, rounds) = unroll::unroll(graph, &frame, &takers, &order, &waits)?;
+    // Names that the graph has already are the loop's borders; they are judged like all others later.
+    let made = change.made.iter().map(|(def, _)| def.name.clone());
+    let made: Vec<String> = made.filter(|name| graph.find(name).is_none()).collect();
+    let after = changed(graph, change, rules)?;
+    convertible(&after, made.iter().map(String::as_str), rules)?;
+    Ok((after, rounds))
+}
+
+/// Fails where one of `nodes` has to stay, or does more than compute.
+fn held<'a>(graph: &Graph, nodes: impl Iterator<Item = &'a NodeId>, rules: &Rules<'_>) -> Result<(), Reason> {
+    for node in nodes.map(|&id| &graph.nodes[id]) {
+        let (name, op) = (node.name(), node.op());
+        if rules.preserve.contains(name) {
+            return Err(format!("node '{name}' ({op}) has to stay"));
+        }
+        if (rules.has_effect)(op) && !segment::steers(op) {
+            return Err(format!("node '{name}' ({op}) does more than compute"));
+        }
+    }
+    Ok(())
+}
+
+/// Those of the nodes `before` for which what comes after has to wait still: they have an effect, or steer what runs, or come
+/// after such a node. (Of a branch that is not taken, nothing may come out.)
+fn waits(graph: &Graph, before: &[NodeId], rules: &Rules<'_>) -> Result<BTreeSet<NodeId>, Reason> {
+    let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
+    let mut ordered = vec![false; graph.nodes.len()];
+    for id in order {
+        let node = &graph.nodes[id];
+        let mut from = node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied());
+        ordered[id] = (rules.has_effect)(node.op()) || from.any(|from| ordered[from]);
+    }
+    Ok(before.iter().copied().filter(|&id| ordered[id]).collect())
+}
+
+/// Fails where one of the nodes of these names does not convert.
+fn convertible<'a>(graph: &Graph, names: impl Iterator<Item = &'a str>, rules: &Rules<'_>) -> Result<(), Reason> {
+    for id in names.filter_map(|name| graph.find(name)) {
+        let node = &graph.nodes[id];
+        (rules.supports)(graph, id).map_err(|reason| format!("node '{}' ({}): {reason}", node.name(), node.op()))?;
+    }
+    Ok(())
+}
+
+/// The graph after `change`, without what only the nodes took that are gone.
+fn changed(graph: &Graph, change: Change, rules: &Rules<'_>) -> Result<Graph, Reason> {
+    let Change { mut gone, made, sources } = change;
+    let name_of = |input: &str| match parse_input(input)? {
+        Input::Control(name) | Input::Data(name, _) => Some(name.to_string()),
+    };
+    let used: HashSet<String> = made.iter().flat_map(|(def, _)| &def.input).filter_map(|input| name_of(input)).collect();
+    let takers = frame::takers(graph);
+    let mut waiting = sources;
+    while let Some(id) = waiting.pop() {
+        let node = &graph.nodes[id];
+        let idle = matches!(node.op(), "NoOp" | "Const" | "Identity" | "TensorListReserve" | "TensorListFromTensor");
+        let needed = used.contains(node.name()) || rules.preserve.contains(node.name());
+        if idle && !needed && takers[id].iter().all(|to| gone.contains(to)) && gone.insert(id) {
+            waiting.extend(node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied()));
+        }
+    }
+    let again: HashSet<&str> = made.iter().map(|(def, _)| def.name.as_str()).collect();
+    let lost = |&from: &NodeId| gone.contains(&from) && !again.contains(graph.nodes[from].name());
+    let mut shapes = HashMap::with_capacity(graph.nodes.len());
+    let mut nodes: Vec<tf::NodeDef> = Vec::with_capacity(graph.nodes.len());
+    for (_, node) in graph.nodes.iter().enumerate().filter(|(id, _)| !gone.contains(id)) {
+        let mut def = node.def.clone();
+        // A wait for what is gone was for nothing: what the change has to wait for it says itself.
+        if node.control_inputs.iter().any(lost) {
+            let stays = |from: &NodeId| !lost(from);
+            let controls = node.control_inputs.iter().filter(|from| stays(from));
+            let controls = controls.map(|&from| format!("^{}", graph.nodes[from].name()));
+            def.input.truncate(node.inputs.len());
+            def.input.extend(controls);
+        }
+        shapes.insert(def.name.clone(), node.outputs.clone());
+        nodes.push(def);
+    }
+    for (def, outputs) in made {
+        shapes.insert(def.name.clone(), outputs);
+        nodes.push(def);
+    }
+    let def = tf::GraphDef {
+        node: nodes,
+        ..Default::default()
+    };
+    Graph::new(def, shapes).map_err(|error| format!("what would take its place is no graph ({error}); this is a bug in tftrt"))
+}

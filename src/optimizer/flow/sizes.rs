@@ -1,0 +1,35 @@
+//! Which open dimensions are known to be equal.
+
+use crate::graph::{Graph, Port};
+use std::collections::HashMap;
+
+/// For each node, by name, the dimensions of its outputs as shape inference gives them: two that have the same number below -1
+/// are equal, whatever they will be. Empty where the rank is unknown.
+#[derive(Clone, Debug, Default)]
+pub struct Sizes(pub HashMap<String, Vec<Vec<i64>>>);
+
+impl Sizes {
+    /// The dimensions at `port`; `None` where the rank is unknown, or nothing is known of the tensor.
+    fn at<'a>(&'a self, graph: &Graph, port: Port) -> Option<&'a [i64]> {
+        let node = &graph.nodes[port.node];
+        let dims = self.0.get(node.name())?.get(port.index)?;
+        let rank = node.outputs.get(port.index)?.shape.rank()?;
+        (dims.len() == rank).then_some(dims)
+    }
+
+    /// Whether both tensors have the same shape for certain.
+    pub fn equal(&self, graph: &Graph, a: Port, b: Port) -> bool {
+        let dtype = |port| graph.info(port).map(|info| info.dtype);
+        let dims = self.at(graph, a).zip(self.at(graph, b));
+        dtype(a) == dtype(b) && dims.is_some_and(|(a, b)| a == b && !a.contains(&-1))
+    }
+
+    /// Whether the tensors can be broadcast together for certain.
+    pub fn broadcast(&self, graph: &Graph, a: Port, b: Port) -> bool {
+        let Some((a, b)) = self.at(graph, a).zip(self.at(graph, b)) else {
+            return false;
+        };
+        let mut pairs = a.iter().rev().zip(b.iter().rev());
+        pairs.all(|(&a, &b)| a == 1 || b == 1 || (a == b && a != -1))
+    }
+}
