@@ -54,6 +54,14 @@ class TensorRTOptimizer : public tensorflow::grappler::CustomGraphOptimizer {
     return guarded([&]() -> absl::Status {
       OptimizerItem in;
       in.id = to_rust(item.id);
+      if (const auto* function = dynamic_cast<const tensorflow::grappler::GrapplerFunctionItem*>(&item)) {
+        tensorflow::NameAttrList attrs;
+        for (const auto& attr : function->func_attr()) (*attrs.mutable_attr())[attr.first] = attr.second;
+        TF_RETURN_IF_ERROR(serialize(attrs, "TensorRTOptimizer: the list of attributes of '" + item.id + "'", &in.function_attrs));
+      }
+      // Before the graph is looked at: functions come by, too, native segments with all their weights among them.
+      const rust::Slice<const uint8_t> attrs(in.function_attrs.data(), in.function_attrs.size());
+      if (!optimizer_concerns(**state_, rust::Str(item.id), attrs)) return absl::AbortedError("no engine was put in");
       in.device = to_rust(engine_device(cluster));
       tensorflow::grappler::GraphProperties properties(item);
       // Without the values of constants, which would be copied: types and shapes are what is wanted.
@@ -61,11 +69,6 @@ class TensorRTOptimizer : public tensorflow::grappler::CustomGraphOptimizer {
                                                     /*include_tensor_values=*/false));
       in.nodes = shapes_of(item.graph, properties);
       for (const std::string& node : item.NodesToPreserve()) in.preserve.push_back(to_rust(node));
-      if (const auto* function = dynamic_cast<const tensorflow::grappler::GrapplerFunctionItem*>(&item)) {
-        tensorflow::NameAttrList attrs;
-        for (const auto& attr : function->func_attr()) (*attrs.mutable_attr())[attr.first] = attr.second;
-        TF_RETURN_IF_ERROR(serialize(attrs, "TensorRTOptimizer: the list of attributes of '" + item.id + "'", &in.function_attrs));
-      }
       TF_RETURN_IF_ERROR(serialize(item.graph, "TensorRTOptimizer: graph '" + item.id + "', which stays native,", &in.graph));
       Rewritten out = optimizer_run(**state_, std::move(in));
       TF_RETURN_IF_ERROR(to_status(out.outcome));

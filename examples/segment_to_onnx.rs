@@ -32,6 +32,6 @@ fn segment_to_onnx(source: &str, target: &str) -> Result<(), Box<dyn std::error:
     let def = proto::tensorflow::GraphDef::decode(bytes)?;
     let outputs = graph::annotated_outputs(&def);
     let graph = graph::Graph::new(def, outputs)?;
-    let model = convert::convert(source, &graph)?;
+    let model = convert::convert(source, &graph, convert::Layout::default())?;
     Ok(std::fs::write(target, &model.onnx)?)
 }

@@ -1,10 +1,10 @@
 //! What a converter works with: its node, the values that its inputs have become, and the builder.
 
-use super::Reason;
 use super::builder::{Attr, Builder};
 use super::layout::{TO_FIRST, TO_LAST, as_ints, constant_first};
 use super::value::{Form, Value, ValueId};
 use super::view::View;
+use super::{Layout, Reason};
 use crate::graph::{Constant, DType, Port};
 use std::collections::HashMap;
 
@@ -12,11 +12,19 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub struct State {
     pub builder: Builder,
+    layout: Layout,
     values: Vec<Value>,
     ports: HashMap<Port, ValueId>,
 }
 
 impl State {
+    pub fn new(layout: Layout) -> State {
+        State {
+            layout,
+            ..State::default()
+        }
+    }
+
     pub fn add(&mut self, port: Port, value: Value) {
         self.values.push(value);
         self.ports.insert(port, self.values.len() - 1);
@@ -39,6 +47,11 @@ impl State {
             match form {
                 // A scalar is the same in every order.
                 Form::ChannelsFirst if rank == 0 => self.name(id, Form::Plain)?,
+                Form::ChannelsFirst if value.pixel_batch() => {
+                    let sizes = value.pixel_sizes(&TO_FIRST);
+                    let plain = self.name(id, Form::Plain)?;
+                    self.reshape(&plain, &sizes)
+                }
                 Form::ChannelsFirst if rank <= 4 => {
                     let plain = self.name(id, Form::Plain)?;
                     self.make_first(&plain, rank)
@@ -47,29 +60,53 @@ impl State {
                     let plain = self.name(id, Form::Plain)?;
                     self.cast(&plain, DType::INT64)?
                 }
-                Form::Plain => match (value.name(Form::ChannelsFirst), value.name(Form::Wide)) {
-                    (Some(first), _) => {
-                        let first = first.to_string();
-                        self.builder
-                            .emit("Transpose", &[&first], &[("perm", Attr::Ints(&as_ints(&TO_LAST)))])
-                    }
-                    (None, Some(wide)) => {
-                        let wide = wide.to_string();
-                        self.cast(&wide, dtype)?
-                    }
-                    (None, None) => return Err("a tensor without a value was asked for".to_string()),
-                },
+                Form::Plain => self.plain_form(id)?,
                 _ => return Err(format!("a tensor of type {dtype} and rank {rank} has no form {form:?}")),
             }
         };
-        self.values[id].set_name(form, made.clone());
+        if form != Form::ChannelsFirst || self.layout == Layout::Kept {
+            self.values[id].set_name(form, made.clone());
+        }
         Ok(made)
+    }
+
+    /// `Form::Plain` out of the form that there is.
+    fn plain_form(&mut self, id: ValueId) -> Result<String, Reason> {
+        let value = &self.values[id];
+        let dtype = value.dtype;
+        let of = |form| value.name(form).map(str::to_string);
+        if let Some(first) = of(Form::ChannelsFirst) {
+            if value.pixel_batch() {
+                let sizes = value.pixel_sizes(&[0, 1, 2, 3]);
+                return Ok(self.reshape(&first, &sizes));
+            }
+            return Ok(self.to_last(&first));
+        }
+        if let (Some(image), Some([.., channels])) = (of(Form::Pixels), value.image) {
+            let last = self.to_last(&image);
+            return Ok(self.reshape(&last, &[-1, channels]));
+        }
+        match of(Form::Wide) {
+            Some(wide) => self.cast(&wide, dtype),
+            None => Err("a tensor without a value was asked for".to_string()),
+        }
+    }
+
+    fn to_last(&mut self, first: &str) -> String {
+        self.builder
+            .emit("Transpose", &[first], &[("perm", Attr::Ints(&as_ints(&TO_LAST)))])
+    }
+
+    fn reshape(&mut self, name: &str, sizes: &[i64]) -> String {
+        let sizes = self.builder.vector(sizes);
+        self.builder.emit("Reshape", &[name, &sizes], &[])
     }
 
     fn constant_form(&mut self, constant: &Constant, form: Form) -> Result<String, Reason> {
         match form {
             Form::Plain => self.builder.initializer(constant),
             Form::ChannelsFirst => self.builder.initializer(&constant_first(constant)),
+            Form::Pixels => Err("a constant is no batch of images".to_string()),
             Form::Wide => {
                 let values = constant.to_i64s().ok_or("integers were expected")?;
                 let mut wide = Constant::from_i64s(&values);
@@ -110,6 +147,9 @@ impl State {
             self.builder.vector(&dims)
         } else if let Some(name) = value.name(Form::Plain).or(value.name(Form::Wide)) {
             let name = name.to_string();
+            self.builder.emit("Shape", &[&name], &[])
+        } else if value.name(Form::Pixels).is_some() {
+            let name = self.name(id, Form::Plain)?;
             self.builder.emit("Shape", &[&name], &[])
         } else {
             // Asking for the shape must not make the transposed copy.
@@ -215,6 +255,10 @@ impl<'a, 's> Context<'a, 's> {
 
     /// Makes `name`, which has `form`, the node's output `i`.
     pub fn give(&mut self, i: usize, form: Form, name: String) -> Result<(), Reason> {
+        if form == Form::ChannelsFirst && self.state.layout == Layout::Restored {
+            let name = self.state.to_last(&name);
+            return self.give(i, Form::Plain, name);
+        }
         let info = self.view.out(i)?;
         let mut value = Value::new(info.dtype, self.view.out_dims(i)?.to_vec());
         // Only int32 has a wide form: an op that turned wide integers into another type gave that type itself.
@@ -230,6 +274,27 @@ impl<'a, 's> Context<'a, 's> {
         };
         self.state.add(port, value);
         Ok(())
+    }
+
+    /// Makes `name`, a batch of images with the given height, width and channels, channels first, the node's output `i`: the matrix
+    /// of their pixels. Nothing is emitted before an op asks for the matrix itself.
+    pub fn give_pixels(&mut self, i: usize, image: [i64; 3], name: String) -> Result<(), Reason> {
+        let rows = self.view.out_dims(i)?.first().copied().flatten();
+        let mut value = Value::new(self.view.out(i)?.dtype, vec![rows, Some(image[2])]);
+        value.image = Some(image);
+        value.set_name(Form::Pixels, name);
+        let port = Port {
+            node: self.view.id,
+            index: i,
+        };
+        self.state.add(port, value);
+        Ok(())
+    }
+
+    /// Height, width and channels of the images whose pixels are the rows of input `i`, and their ONNX name, channels first.
+    pub fn pixels(&self, i: usize) -> Option<([i64; 3], String)> {
+        let value = self.value(i);
+        Some((value.image?, value.name(Form::Pixels)?.to_string()))
     }
 
     /// Makes `name`, of type int64, the node's output `i`, which is int32 or int64 to TensorFlow.

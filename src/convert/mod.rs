@@ -39,6 +39,16 @@ pub struct Model {
     pub outputs: Vec<Binding>,
 }
 
+/// The order in which images lie inside an engine. ONNX's operations on images take channels first; TensorFlow's default is last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Channels first from op to op: Transposes stand where images come in and where another order is needed.
+    #[default]
+    Kept,
+    /// Every op gives TensorFlow's order back: a Transpose on each side of it.
+    Restored,
+}
+
 /// Why a node cannot go into an engine, in words for the conversion report.
 pub type Reason = String;
 
@@ -72,11 +82,11 @@ pub fn supported_ops() -> impl Iterator<Item = &'static str> {
 }
 
 /// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
-pub fn convert(name: &str, graph: &Graph) -> Result<Model, ConvertError> {
-    convert_within(name, graph, MESSAGE_LIMIT)
+pub fn convert(name: &str, graph: &Graph, layout: Layout) -> Result<Model, ConvertError> {
+    convert_within(name, graph, layout, MESSAGE_LIMIT)
 }
 
-fn convert_within(segment: &str, graph: &Graph, limit: usize) -> Result<Model, ConvertError> {
+fn convert_within(segment: &str, graph: &Graph, layout: Layout, limit: usize) -> Result<Model, ConvertError> {
     let order = graph.topological_order().map_err(|nodes| ConvertError::Cycle {
         segment: segment.to_string(),
         nodes,
@@ -90,7 +100,7 @@ fn convert_within(segment: &str, graph: &Graph, limit: usize) -> Result<Model, C
             reason,
         }
     };
-    let mut state = State::default();
+    let mut state = State::new(layout);
     let inputs = interface(graph, "_Arg").map_err(|(id, reason)| at(id)(reason))?;
     let outputs = interface(graph, "_Retval").map_err(|(id, reason)| at(id)(reason))?;
     let mut input_bindings = Vec::new();

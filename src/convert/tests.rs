@@ -89,7 +89,7 @@ impl Segment {
     }
 
     fn convert(self) -> onnx::GraphProto {
-        let model = convert("segment", &self.graph()).unwrap();
+        let model = convert("segment", &self.graph(), Layout::Kept).unwrap();
         onnx::ModelProto::decode(model.onnx).unwrap().graph.unwrap()
     }
 }
@@ -147,6 +147,102 @@ fn a_models_own_transposes_cancel_with_the_layouts() {
         .retval(0, "out")
         .convert();
     assert_eq!(ops(&graph), ["Conv"]);
+}
+
+/// What Keras makes of a Dense layer over channels: pixels as rows, a product, and back with sizes that are known but for the batch.
+fn dense_over_channels(rows: &[i64]) -> Segment {
+    Segment::default()
+        .arg(0, IMAGE)
+        .conv("a", "TensorRTInputPH_0", IMAGE)
+        .ints("rows", &[-1, 2])
+        .node("flat", "Reshape", &["a", "rows"], &[], rows)
+        .floats("weights", &[2, 5])
+        .node("product", "MatMul", &["flat", "weights"], &[], &[rows[0], 5])
+        .ints("sizes", &[-1, 8, 8, 5])
+        .node("image", "Reshape", &["product", "sizes"], &[], &[-1, 8, 8, 5])
+        .node("relu", "Relu", &["image"], &[], &[-1, 8, 8, 5])
+        .ints("axes", &[1, 2])
+        .node("mean", "Mean", &["relu", "axes"], &[], &[-1, 5])
+}
+
+#[test]
+fn a_dense_layer_over_channels_is_a_convolution() {
+    let graph = dense_over_channels(&[-1, 2]).retval(0, "mean").convert();
+    assert_eq!(ops(&graph), ["Transpose", "Conv", "Conv", "Relu", "ReduceMean"]);
+    let weights = graph.initializer.iter().find(|i| i.name().starts_with("product")).unwrap();
+    assert_eq!(weights.dims, [5, 2, 1, 1]);
+}
+
+#[test]
+fn the_pixels_themselves_are_made_where_something_else_takes_them() {
+    let graph = dense_over_channels(&[-1, 2]).retval(0, "mean").retval(1, "product").convert();
+    assert_eq!(
+        ops(&graph),
+        ["Transpose", "Conv", "Conv", "Relu", "ReduceMean", "Transpose", "Reshape"]
+    );
+}
+
+#[test]
+fn images_of_one_pixel_change_their_order_without_a_transpose() {
+    let pixel = [-1, 1, 1, 2];
+    let graph = Segment::default()
+        .arg(0, &[-1, 2])
+        .ints("sizes", &[-1, 1, 1, 2])
+        .node("image", "Reshape", &["TensorRTInputPH_0", "sizes"], &[], &pixel)
+        .conv("a", "image", &pixel)
+        .retval(0, "a")
+        .convert();
+    assert_eq!(ops(&graph), ["Reshape", "Reshape", "Conv", "Reshape"]);
+}
+
+#[test]
+fn a_part_of_an_image_is_cut_as_the_image_lies() {
+    let part = [-1, 6, 8, 2];
+    let masks = [("begin_mask", Attr::I(0b1101)), ("end_mask", Attr::I(0b1101))];
+    let graph = Segment::default()
+        .arg(0, IMAGE)
+        .conv("a", "TensorRTInputPH_0", IMAGE)
+        .ints("begin", &[0, 1, 0, 0])
+        .ints("end", &[0, 7, 0, 0])
+        .ints("strides", &[1, 1, 1, 1])
+        .node("part", "StridedSlice", &["a", "begin", "end", "strides"], &masks, &part)
+        .ints("from", &[0, 0, 2, 0])
+        .ints("size", &[-1, -1, 4, -1])
+        .node("smaller", "Slice", &["part", "from", "size"], &[], &[-1, 6, 4, 2])
+        .conv("b", "smaller", &[-1, 6, 4, 2])
+        .ints("axes", &[1, 2])
+        .node("mean", "Mean", &["b", "axes"], &[], &[-1, 2])
+        .retval(0, "mean")
+        .convert();
+    assert_eq!(ops(&graph), ["Transpose", "Conv", "Slice", "Slice", "Conv", "ReduceMean"]);
+    let axes = |node: usize| {
+        let name = &graph.node[node].input[3];
+        let tensor = graph.initializer.iter().find(|i| i.name() == name).unwrap();
+        let bytes = tensor.raw_data.as_ref().unwrap();
+        bytes
+            .chunks_exact(8)
+            .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(axes(2), [2], "the height");
+    assert_eq!(axes(3), [0, 2, 3, 1]);
+}
+
+#[test]
+fn without_the_layout_every_convolution_has_its_transposes() {
+    let segment = || {
+        Segment::default()
+            .arg(0, IMAGE)
+            .conv("a", "TensorRTInputPH_0", IMAGE)
+            .node("relu", "Relu", &["a"], &[], IMAGE)
+            .conv("b", "relu", IMAGE)
+            .retval(0, "b")
+    };
+    assert_eq!(ops(&segment().convert()), ["Transpose", "Conv", "Relu", "Conv", "Transpose"]);
+    let model = convert("segment", &segment().graph(), Layout::Restored).unwrap();
+    let graph = onnx::ModelProto::decode(model.onnx).unwrap().graph.unwrap();
+    let around = ["Transpose", "Conv", "Transpose"];
+    assert_eq!(ops(&graph), [&around[..], &["Relu"], &around[..]].concat());
 }
 
 #[test]
@@ -229,7 +325,9 @@ fn an_op_that_cannot_be_converted_is_named_with_its_node_and_segment() {
         .arg(0, &[3])
         .node("odd", "Bessel", &["TensorRTInputPH_0"], &[], &[3])
         .retval(0, "odd");
-    let why = convert("TRTEngineOp_000_000", &unknown.graph()).unwrap_err().to_string();
+    let why = convert("TRTEngineOp_000_000", &unknown.graph(), Layout::Kept)
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         why,
         "segment 'TRTEngineOp_000_000': node 'odd' (Bessel) cannot be converted: Op type Bessel is not supported."
@@ -239,7 +337,7 @@ fn an_op_that_cannot_be_converted_is_named_with_its_node_and_segment() {
         .arg(1, &[1])
         .node("sum", "Sum", &["TensorRTInputPH_0", "TensorRTInputPH_1"], &[], &[3])
         .retval(0, "sum");
-    let ConvertError::Node { node, op, reason, .. } = convert("s", &axis_at_run_time.graph()).unwrap_err() else {
+    let ConvertError::Node { node, op, reason, .. } = convert("s", &axis_at_run_time.graph(), Layout::Kept).unwrap_err() else {
         panic!("a node is at fault");
     };
     assert_eq!((node.as_str(), op.as_str()), ("sum", "Sum"));
@@ -359,21 +457,21 @@ fn a_model_over_the_limit_is_refused_before_it_is_written() {
             .retval(0, "sum")
     };
     let graph = segment().graph();
-    let size = convert("s", &graph).unwrap().onnx.len();
+    let size = convert("s", &graph, Layout::Kept).unwrap().onnx.len();
     assert_eq!(
-        convert_within("s", &graph, size).unwrap_err(),
+        convert_within("s", &graph, Layout::Kept, size).unwrap_err(),
         ConvertError::TooLarge {
             segment: "s".into(),
             bytes: size,
             limit: size
         }
     );
-    assert!(convert_within("s", &graph, size + 1).is_ok());
+    assert!(convert_within("s", &graph, Layout::Kept, size + 1).is_ok());
 }
 
 #[test]
 fn arguments_have_to_be_numbered() {
     let graph = Segment::default().arg(1, &[3]).retval(0, "TensorRTInputPH_1").graph();
-    let why = convert("s", &graph).unwrap_err().to_string();
+    let why = convert("s", &graph, Layout::Kept).unwrap_err().to_string();
     assert!(why.contains("'TensorRTInputPH_1' (_Arg)"), "{why}");
 }

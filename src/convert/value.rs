@@ -1,4 +1,4 @@
-//! What a TensorFlow tensor has become in the ONNX graph: one value, in up to three physical forms.
+//! What a TensorFlow tensor has become in the ONNX graph: one value, in up to four physical forms.
 //!
 //! A form is made when an op first asks for it, and kept; a form nobody asks for is never made. That is what lets
 //! transposes cancel: a convolution gives its result channels-first, the next one takes it so, and only where a segment
@@ -16,6 +16,8 @@ pub enum Form {
     ChannelsFirst,
     /// An int32 tensor kept as int64.
     Wide,
+    /// A matrix whose rows are the pixels of a batch of images, [N*H*W, C], kept as the images, N, C, H, W.
+    Pixels,
 }
 
 pub type ValueId = usize;
@@ -30,7 +32,9 @@ pub struct Value {
     /// The elements of a small integer tensor, as far as they are known now, in row-major order.
     pub elements: Option<Vec<Option<i64>>>,
     /// The ONNX name of each form that exists.
-    names: [Option<String>; 3],
+    names: [Option<String>; 4],
+    /// Height, width and channels of the images whose pixels the rows are; there if the form Pixels is.
+    pub image: Option<[i64; 3]>,
     /// The name of the int64 vector that holds this value's shape, once an op asked for it.
     pub shape_name: Option<String>,
 }
@@ -45,6 +49,7 @@ impl Value {
             dims,
             constant: None,
             elements: None,
+            image: None,
             names: Default::default(),
             shape_name: None,
         }
@@ -65,6 +70,16 @@ impl Value {
 
     pub fn set_name(&mut self, form: Form, name: String) {
         self.names[form as usize] = Some(name);
+    }
+
+    /// Whether this is a batch of images of one pixel, whose elements lie alike in both orders.
+    pub fn pixel_batch(&self) -> bool {
+        matches!(self.dims[..], [_, Some(1), Some(1), Some(channels)] if channels > 0)
+    }
+
+    /// The sizes of such a batch, in the order `perm` of its dimensions, for a Reshape: an open batch is what is left.
+    pub fn pixel_sizes(&self, perm: &[usize]) -> Vec<i64> {
+        perm.iter().map(|&axis| self.dims[axis].unwrap_or(-1)).collect()
     }
 
     /// Whether `form` can be had without a node in the graph.

@@ -5,6 +5,7 @@ use crate::convert::{self, Model};
 use crate::graph::{DType, Graph, PartialShape, contents};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
+use crate::settings::Settings;
 use crate::tf::infer_shapes;
 use bytes::Bytes;
 use prost::Message;
@@ -61,7 +62,11 @@ impl Segment {
                 shape: shapes[index].clone(),
             }];
         }
-        let model = convert::convert(&attrs.node, &graph).map_err(|e| e.to_string())?;
+        let layout = match Settings::current().enable_layout_optimizer {
+            true => convert::Layout::Kept,
+            false => convert::Layout::Restored,
+        };
+        let model = convert::convert(&attrs.node, &graph, layout).map_err(|e| e.to_string())?;
         for (i, binding) in model.inputs.iter().enumerate() {
             if attrs.input_types.get(i) != Some(&binding.dtype) {
                 return Err(format!(

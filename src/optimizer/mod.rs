@@ -112,7 +112,7 @@ pub fn optimize(params: &Params, item: Item<'_>, host: &dyn Host) -> Result<Opti
 
 /// [`optimize`] with everything that it depends on given in; prints nothing.
 pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> Result<Outcome, OptimizeError> {
-    let Some(params) = effective_params(params, &item)? else {
+    let Some(params) = effective_params(params, item.id, item.function_attrs)? else {
         return Ok(Outcome::default());
     };
     let Item {
@@ -274,12 +274,23 @@ fn report_segment(report: &mut NonConversionReport, graph: &Graph, segment: &Seg
     ops.filter(|&op| op != "Const").for_each(|op| report.add(op, reason));
 }
 
+/// Whether [`optimize`] would look at an item of this id and these attributes at all. Grappler hands over every function of the
+/// library, among them the native segments that were just made, with all their weights: those need not be read first.
+pub fn concerns(params: &Params, id: &str, function_attrs: Option<&BTreeMap<String, tf::AttrValue>>) -> bool {
+    // What is wrong with the attributes is said when the item is worked on.
+    !matches!(effective_params(params, id, function_attrs), Ok(None))
+}
+
 /// The parameters for this item; `None` where it is none to convert.
-fn effective_params(params: &Params, item: &Item<'_>) -> Result<Option<Params>, OptimizeError> {
-    if item.id == "tf_graph" {
+fn effective_params(
+    params: &Params,
+    id: &str,
+    function_attrs: Option<&BTreeMap<String, tf::AttrValue>>,
+) -> Result<Option<Params>, OptimizeError> {
+    if id == "tf_graph" {
         return Ok((params.minimum_segment_size != -1).then(|| params.clone()));
     }
-    match item.function_attrs {
+    match function_attrs {
         Some(attrs) if params::asks_for_conversion(attrs)? => params.from_function_attrs(attrs).map(Some),
         _ => Ok(None),
     }

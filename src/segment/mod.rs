@@ -402,3 +402,9 @@ fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &
 pub(crate) mod test_graphs;
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[path = "../../examples/engine_rules/contraction.rs"]
+mod contraction;
+#[cfg(test)]
+mod rule_tests;

@@ -98,7 +98,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "true",
         read: ReadAt::Use,
         guide_section: Some("6.9"),
-        what: "Let the layout optimizer bring the graph to NCHW before it is converted.",
+        what: "Images stay channels-first between the operations of an engine. If false: a transpose on each side of every convolution.",
     },
     Variable {
         name: EXPORT_ENGINES,

@@ -116,6 +116,17 @@ pub fn optimizer_status(state: &OptimizerState) -> Outcome {
     outcome(&state.0)
 }
 
+/// Whether the pass would look at an item of this id, and with these attributes (a serialized NameAttrList; empty: no function).
+pub fn optimizer_concerns(state: &OptimizerState, id: &str, function_attrs: &[u8]) -> bool {
+    let Ok(params) = &state.0 else {
+        return true;
+    };
+    if function_attrs.is_empty() {
+        return optimizer::concerns(params, id, None);
+    }
+    tf::NameAttrList::decode(function_attrs).map_or(true, |list| optimizer::concerns(params, id, Some(&list.attr)))
+}
+
 pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
     let run = guard("TensorRTOptimizer", || {
         let params = state.0.as_ref().map_err(Status::clone)?;

@@ -96,6 +96,7 @@ pub mod bridge {
 
         fn optimizer_new(config: &[u8]) -> Box<OptimizerState>;
         fn optimizer_status(state: &OptimizerState) -> Outcome;
+        fn optimizer_concerns(state: &OptimizerState, id: &str, function_attrs: &[u8]) -> bool;
         fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten;
 
         /// Takes the next of a function's large contents.

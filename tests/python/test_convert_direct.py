@@ -92,6 +92,8 @@ def session(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 2
+    # As the library has it (src/engine/onnxruntime): this one lets MaxPool swallow a Pad of zeros.
+    options.add_session_config_entry("optimization.disable_specified_optimizers", "Pad_Fusion")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

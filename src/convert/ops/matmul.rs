@@ -4,12 +4,15 @@ use super::{Converter, FLOATS, all_inputs};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
-use crate::convert::layout::as_ints;
+use crate::convert::layout::{self, as_ints};
 use crate::convert::value::Form;
 use crate::convert::view::View;
 
 /// Of two matrices. A transposed operand goes to Gemm, which reads it in place: weights are not copied.
 fn matmul(cx: &mut Context) -> Result<(), Reason> {
+    if pixels_by_weights(cx)? {
+        return Ok(());
+    }
     let (a, b) = (cx.plain(0)?, cx.plain(1)?);
     let (transpose_a, transpose_b) = (cx.view.flag("transpose_a"), cx.view.flag("transpose_b"));
     let out = if transpose_a || transpose_b {
@@ -19,6 +22,28 @@ fn matmul(cx: &mut Context) -> Result<(), Reason> {
         cx.emit("MatMul", &[&a, &b], &[])
     };
     cx.give(0, Form::Plain, out)
+}
+
+/// A dense layer over the channels of images that lie channels-first is a convolution of 1x1 there; false where this is none.
+fn pixels_by_weights(cx: &mut Context) -> Result<bool, Reason> {
+    let (Some(([height, width, channels], image)), false) = (cx.pixels(0), cx.view.flag("transpose_a")) else {
+        return Ok(false);
+    };
+    let Some(mut weights) = cx.value(1).constant.clone() else {
+        return Ok(false);
+    };
+    if !cx.view.flag("transpose_b") {
+        weights = layout::transpose(&weights, &[1, 0]);
+    }
+    if weights.dims[1] != channels {
+        return Ok(false);
+    }
+    let given = weights.dims[0];
+    weights.dims.extend([1, 1]);
+    let weights = cx.state.builder.initializer(&weights)?;
+    let out = cx.emit("Conv", &[&image, &weights], &[("kernel_shape", Attr::Ints(&[1, 1]))]);
+    cx.give_pixels(0, [height, width, given], out)?;
+    Ok(true)
 }
 
 /// Of two stacks of matrices, broadcast over the leading dimensions.
@@ -46,7 +71,7 @@ fn batch_supports(view: View) -> Result<(), Reason> {
     }
 }
 
-/// An equation that every engine reads: letters only, no ellipsis, no letter twice in one term.
+/// An equation of plain terms: letters only, no ellipsis, no letter twice in one term.
 fn einsum_supports(view: View) -> Result<(), Reason> {
     all_inputs(view, FLOATS)?;
     let equation = view.attr_or("equation", "");
@@ -59,17 +84,35 @@ fn einsum_supports(view: View) -> Result<(), Reason> {
         let mut letters: Vec<char> = term.chars().collect();
         letters.sort_unstable();
         letters.dedup();
-        if letters.len() != term.len() || !letters.iter().all(char::is_ascii_lowercase) {
+        if letters.len() != term.len() || !letters.iter().all(char::is_ascii_alphabetic) {
             return Err(format!(
-                "Einsum with the term '{term}' is not supported: only distinct lower-case letters are."
+                "Einsum with the term '{term}' is not supported: only distinct letters are."
             ));
         }
     }
-    Ok(())
+    lower_case(equation).map(|_| ())
+}
+
+/// The equation with its letters renamed, in order of appearance, to a, b, c, ...: ONNX has lower-case ones only.
+fn lower_case(equation: &str) -> Result<String, Reason> {
+    let mut seen: Vec<char> = Vec::new();
+    let mut renamed = String::new();
+    for symbol in equation.chars().filter(|symbol| !symbol.is_whitespace()) {
+        if !symbol.is_ascii_alphabetic() {
+            renamed.push(symbol);
+            continue;
+        }
+        let place = seen.iter().position(|&letter| letter == symbol).unwrap_or(seen.len());
+        if place == seen.len() {
+            seen.push(symbol);
+        }
+        renamed.push(('a'..='z').nth(place).ok_or("Einsum of more than 26 labels is not supported.")?);
+    }
+    Ok(renamed)
 }
 
 fn einsum(cx: &mut Context) -> Result<(), Reason> {
-    let equation: String = cx.view.attr_or("equation", "").split_whitespace().collect();
+    let equation = lower_case(cx.view.attr_or("equation", ""))?;
     let inputs = (0..cx.view.count()).map(|i| cx.plain(i)).collect::<Result<Vec<_>, _>>()?;
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let out = cx.emit("Einsum", &inputs, &[("equation", Attr::S(&equation))]);
@@ -101,3 +144,16 @@ pub const CONVERTERS: &[Converter] = &[
         convert: matmul,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::lower_case;
+
+    #[test]
+    fn labels_are_renamed_in_order_and_keep_their_places() {
+        assert_eq!(lower_case("BTNH, BSNH -> BNTS").unwrap(), "abcd,aecd->acbe");
+        assert_eq!(lower_case("aA->Aa").unwrap(), "ab->ba");
+        let letters: String = ('a'..='z').chain(['A']).collect();
+        assert!(lower_case(&format!("{letters}->a")).unwrap_err().contains("26"));
+    }
+}

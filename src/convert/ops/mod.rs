@@ -151,6 +151,6 @@ pub fn broadcast(cx: &mut Context) -> Result<(Form, Vec<String>), Reason> {
 pub fn axis_in(form: Form, axis: usize) -> usize {
     match form {
         Form::ChannelsFirst => super::layout::axis_first(axis),
-        Form::Plain | Form::Wide => axis,
+        Form::Plain | Form::Wide | Form::Pixels => axis,
     }
 }

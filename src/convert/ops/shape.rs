@@ -92,6 +92,9 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
         .zip(&given)
         .map(|(inferred, given)| inferred.or(given.filter(|&size| size >= 0)))
         .collect();
+    if reshape_in_place(cx, &known)? {
+        return Ok(());
+    }
     let (form, x) = element_order(cx)?;
     let open = known.iter().filter(|d| d.is_none()).count();
     let zero = known.contains(&Some(0));
@@ -108,6 +111,29 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
     let elements = cx.elements(0);
     cx.know(0, elements);
     Ok(())
+}
+
+/// What a dense layer over the channels of images does around its product: images to the matrix of their pixels, and back. Neither
+/// moves an element of what lies channels-first; false where this is something else.
+fn reshape_in_place(cx: &mut Context, to: &[Option<i64>]) -> Result<bool, Reason> {
+    if let Some((image, name)) = cx.pixels(0) {
+        let back = to.len() == 4 && to[1..].iter().zip(image).all(|(&size, of)| size == Some(of));
+        if back {
+            cx.give(0, Form::ChannelsFirst, name)?;
+        }
+        return Ok(back);
+    }
+    let value = cx.value(0);
+    let (Some(first), &[_, Some(height), Some(width), Some(channels)]) = (value.name(Form::ChannelsFirst), &value.dims[..]) else {
+        return Ok(false);
+    };
+    // Images of one pixel have rows already.
+    let rows = to.len() == 2 && to[1] == Some(channels) && height * width > 1 && channels > 0;
+    if rows {
+        let name = first.to_string();
+        cx.give_pixels(0, [height, width, channels], name)?;
+    }
+    Ok(rows)
 }
 
 /// Gives the constant in input 0 other dimensions, its bytes shared; false where it is no constant or they are not known.
@@ -138,7 +164,7 @@ fn element_order(cx: &mut Context) -> Result<(Form, String), Reason> {
             let form = if same { Form::ChannelsFirst } else { Form::Plain };
             Ok((Form::Plain, cx.input(0, form)?))
         }
-        Form::Plain => Ok((Form::Plain, cx.plain(0)?)),
+        Form::Plain | Form::Pixels => Ok((Form::Plain, cx.plain(0)?)),
     }
 }
 

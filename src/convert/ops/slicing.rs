@@ -128,10 +128,10 @@ fn slice(cx: &mut Context) -> Result<(), Reason> {
         });
         starts.push(begin);
     }
-    let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
+    let form = cx.form(0);
     let x = cx.input(0, form)?;
     let (starts, ends) = (assemble(cx, &starts), assemble(cx, &ends));
-    let axes = cx.vector(&(0..rank as i64).collect::<Vec<_>>());
+    let axes = cx.vector(&(0..rank).map(|axis| axis_in(form, axis) as i64).collect::<Vec<_>>());
     let out = cx.emit("Slice", &[&x, &starts, &ends, &axes], &[]);
     cx.give(0, form, out)
 }

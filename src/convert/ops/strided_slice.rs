@@ -98,7 +98,13 @@ fn supports(view: View) -> Result<(), Reason> {
 
 fn convert(cx: &mut Context) -> Result<(), Reason> {
     let (items, strides) = spec(cx.view)?;
-    let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
+    let ranges_only = items.iter().all(|item| matches!(item, Item::All | Item::Range(..)));
+    let form = match cx.form(0) {
+        Form::Wide => Form::Wide,
+        // A part of an image: as the image lies.
+        Form::ChannelsFirst if ranges_only => Form::ChannelsFirst,
+        _ => Form::Plain,
+    };
     let mut x = cx.input(0, form)?;
     let (mut starts, mut ends, mut axes, mut steps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut indices = Vec::new();
@@ -109,7 +115,7 @@ fn convert(cx: &mut Context) -> Result<(), Reason> {
                 let (first, last) = if strides[i] > 0 { (0, END) } else { (END, i64::MIN) };
                 starts.push(if open_begin { Piece::Known(first) } else { piece(cx, 1, i)? });
                 ends.push(if open_end { Piece::Known(last) } else { piece(cx, 2, i)? });
-                axes.push(axis as i64);
+                axes.push(super::axis_in(form, axis) as i64);
                 steps.push(strides[i]);
             }
             Item::Index(i) => indices.push((axis, i)),

@@ -75,6 +75,17 @@ fn filled(cx: &mut Context, value: f64) -> Result<(), Reason> {
     cx.give(0, Form::Plain, out)
 }
 
+/// 1 - erf(x): ONNX has no erfc. Right to a few units of float's precision around 1; the tail beyond x = 4, where erfc has small
+/// values of its own, is 0. What GELU does with it, multiply it with x, it is as good for as erf.
+fn erfc(cx: &mut Context) -> Result<(), Reason> {
+    let form = cx.form(0);
+    let x = cx.input(0, form)?;
+    let one = cx.scalar(cx.dtype(0), 1.0)?;
+    let erf = cx.emit("Erf", &[&x], &[]);
+    let out = cx.emit("Sub", &[&one, &erf], &[]);
+    cx.give(0, form, out)
+}
+
 macro_rules! same {
     ($op:literal, $onnx:literal, $types:expr) => {
         Converter {
@@ -115,6 +126,7 @@ pub const CONVERTERS: &[Converter] = &[
     same!("Sqrt", "Sqrt", FLOATS),
     same!("Tan", "Tan", FLOATS),
     same!("Tanh", "Tanh", FLOATS),
+    floats("Erfc", erfc),
     floats("Expm1", expm1),
     floats("Log1p", log1p),
     floats("Rsqrt", rsqrt),

@@ -77,7 +77,10 @@ struct OrtEngine {
 impl OrtEngine {
     fn new(library: &Library, model: Bytes) -> Result<Self, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
-        let mut builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
+        // This one lets a MaxPool swallow a Pad of zeros before it, and pads with the least value instead: other results where all
+        // pixels at an edge are negative.
+        let builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
+        let mut builder = builder.with_disabled_optimizers("Pad_Fusion").map_err(|e| text(&e))?;
         let session = builder.commit_from_memory(&model).map_err(|e| text(&e))?;
         let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
         let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;

@@ -1,7 +1,7 @@
 //! Which graphs and segments are converted, and what becomes of the nodes around them.
 
 use super::{Keeper, convert, converted, explicit, item, node, small, two};
-use crate::optimizer::Params;
+use crate::optimizer::{Params, concerns};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use crate::segment::test_graphs::Builder;
 use std::collections::BTreeMap;
@@ -14,7 +14,9 @@ fn only_the_main_graph_and_functions_that_ask_are_converted() {
     let outcome = |id, params: &Params, attrs: Option<&BTreeMap<String, tf::AttrValue>>| {
         let mut item = item(id, &b, &["out"]);
         item.function_attrs = attrs;
-        convert(params, item, &host, MESSAGE_LIMIT).unwrap().graph.is_some()
+        let made = convert(params, item, &host, MESSAGE_LIMIT).unwrap().graph.is_some();
+        assert_eq!(concerns(params, id, attrs), made, "{id}");
+        made
     };
     let ask = |flag| {
         let value = Some(Value::B(flag));
