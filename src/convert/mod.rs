@@ -37,6 +37,8 @@ pub struct Model {
     pub onnx: bytes::Bytes,
     pub inputs: Vec<Binding>,
     pub outputs: Vec<Binding>,
+    /// Whether tensors are kept in int8: there are QuantizeLinear nodes.
+    pub int8: bool,
 }
 
 /// Why a node cannot go into an engine, in words for the conversion report.
@@ -71,12 +73,28 @@ pub fn supported_ops() -> impl Iterator<Item = &'static str> {
     ops::all().map(|c| c.op)
 }
 
-/// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
-pub fn convert(name: &str, graph: &Graph) -> Result<Model, ConvertError> {
-    convert_within(name, graph, MESSAGE_LIMIT)
+/// What becomes of the nodes that a quantised model has (FakeQuant*, QuantizeAndDequantize*).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantization {
+    /// Arithmetic in float32, step by step as TensorFlow's kernels do it: the same numbers, in every engine.
+    #[default]
+    Arithmetic,
+    /// QuantizeLinear and DequantizeLinear where the range is that of signed 8-bit steps around zero, which is what makes TensorRT
+    /// compute in INT8; arithmetic elsewhere. A value halfway between two steps may go to the other one.
+    Int8,
 }
 
-fn convert_within(segment: &str, graph: &Graph, limit: usize) -> Result<Model, ConvertError> {
+/// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
+pub fn convert(name: &str, graph: &Graph) -> Result<Model, ConvertError> {
+    convert_for(name, graph, Quantization::default())
+}
+
+/// [`convert`], with a choice of what quantisation becomes.
+pub fn convert_for(name: &str, graph: &Graph, quantization: Quantization) -> Result<Model, ConvertError> {
+    convert_within(name, graph, quantization, MESSAGE_LIMIT)
+}
+
+fn convert_within(segment: &str, graph: &Graph, quantization: Quantization, limit: usize) -> Result<Model, ConvertError> {
     let order = graph.topological_order().map_err(|nodes| ConvertError::Cycle {
         segment: segment.to_string(),
         nodes,
@@ -90,7 +108,7 @@ fn convert_within(segment: &str, graph: &Graph, limit: usize) -> Result<Model, C
             reason,
         }
     };
-    let mut state = State::default();
+    let mut state = State::new(quantization);
     let inputs = interface(graph, "_Arg").map_err(|(id, reason)| at(id)(reason))?;
     let outputs = interface(graph, "_Retval").map_err(|(id, reason)| at(id)(reason))?;
     let mut input_bindings = Vec::new();
@@ -107,6 +125,7 @@ fn convert_within(segment: &str, graph: &Graph, limit: usize) -> Result<Model, C
         output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
     }
     let model = state.builder.finish(segment);
+    let int8 = model.graph.iter().flat_map(|graph| &graph.node).any(|node| node.op_type() == "QuantizeLinear");
     let bytes = model.encoded_len();
     if bytes >= limit {
         return Err(ConvertError::TooLarge {
@@ -119,6 +138,7 @@ fn convert_within(segment: &str, graph: &Graph, limit: usize) -> Result<Model, C
         onnx: model.encode_to_vec().into(),
         inputs: input_bindings,
         outputs: output_bindings,
+        int8,
     })
 }
 

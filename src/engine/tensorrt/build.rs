@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 /// The engine for a request, in the backend's context: from the cache on disk, else built, and then kept there.
 pub(super) fn engine(backend: &'static TensorRt, request: &BuildRequest<'_>) -> Result<TrtEngine, EngineError> {
     let settings = Settings::current();
-    let typing = precision::typing(&backend.library, request.precision, &settings);
+    let typing = precision::typing(&backend.library, request.precision, request.model.int8, &settings);
     let model = precision::write_into(request, typing)?;
     let options = options(request, typing, &settings);
     let store = CacheDir::current().map(|dir| EngineStore::new(dir, settings.cache_max_bytes));
@@ -50,6 +50,7 @@ fn options(request: &BuildRequest<'_>, typing: Typing, settings: &Settings) -> B
         tf32: request.tf32,
         sparse_weights: settings.sparse_mode,
         fp16_flag: typing.flag,
+        int8_flag: typing.int8_flag,
     }
 }
 
