@@ -1,10 +1,10 @@
 //! What a converter works with: its node, the values that its inputs have become, and the builder.
 
 use super::builder::{Attr, Builder};
-use super::layout::{TO_FIRST, TO_LAST, as_ints, constant_first};
-use super::value::{Form, Value, ValueId};
+use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
+use super::value::{Form, Steps, Value, ValueId};
 use super::view::View;
-use super::{Layout, Reason};
+use super::{Layout, Options, Reason};
 use crate::graph::{Constant, DType, Port};
 use std::collections::HashMap;
 
@@ -12,15 +12,15 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub struct State {
     pub builder: Builder,
-    layout: Layout,
+    pub options: Options,
     values: Vec<Value>,
     ports: HashMap<Port, ValueId>,
 }
 
 impl State {
-    pub fn new(layout: Layout) -> State {
+    pub fn new(options: Options) -> State {
         State {
-            layout,
+            options,
             ..State::default()
         }
     }
@@ -42,7 +42,9 @@ impl State {
         }
         let (dtype, rank) = (value.dtype, value.dims.len());
         let made = if let Some(constant) = value.constant.clone() {
-            self.constant_form(&constant, form)?
+            let steps = value.steps.clone();
+            let steps = steps.and_then(|steps| steps_in(steps, form, rank));
+            self.constant_form(&constant, form, steps.as_ref())?
         } else {
             match form {
                 // A scalar is the same in every order.
@@ -64,10 +66,40 @@ impl State {
                 _ => return Err(format!("a tensor of type {dtype} and rank {rank} has no form {form:?}")),
             }
         };
-        if form != Form::ChannelsFirst || self.layout == Layout::Kept {
+        if form != Form::ChannelsFirst || self.options.layout == Layout::Kept {
             self.values[id].set_name(form, made.clone());
         }
         Ok(made)
+    }
+
+    /// `constant` as an initializer; where it is kept in steps, behind a QuantizeLinear, which the engine computes when it is built,
+    /// and a DequantizeLinear, which it does without where it computes in int8.
+    pub fn initializer_in_steps(&mut self, constant: &Constant, steps: Option<&Steps>) -> Result<String, Reason> {
+        let name = self.builder.initializer(constant)?;
+        match steps {
+            Some(steps) => self.in_steps(&name, steps),
+            None => Ok(name),
+        }
+    }
+
+    /// `x`, float32, rounded to whole steps from -128 to 127 of them.
+    pub fn in_steps(&mut self, x: &str, steps: &Steps) -> Result<String, Reason> {
+        let count = steps.sizes.len();
+        let dims = if steps.axis.is_some() { vec![count as i64] } else { Vec::new() };
+        let scale = self.builder.initializer(&Constant {
+            dtype: DType::FLOAT,
+            dims: dims.clone(),
+            data: steps.sizes.iter().flat_map(|size| size.to_le_bytes()).collect::<Vec<u8>>().into(),
+        })?;
+        let zero = self.builder.initializer(&Constant {
+            dtype: DType::INT8,
+            dims,
+            data: vec![0; count].into(),
+        })?;
+        let axis = steps.axis.map(|axis| ("axis", Attr::I(axis as i64)));
+        let quantized = self.builder.emit("QuantizeLinear", &[x, &scale, &zero], axis.as_slice());
+        let axis = steps.axis.map(|axis| ("axis", Attr::I(axis as i64)));
+        Ok(self.builder.emit("DequantizeLinear", &[&quantized, &scale, &zero], axis.as_slice()))
     }
 
     /// `Form::Plain` out of the form that there is.
@@ -102,10 +134,10 @@ impl State {
         self.builder.emit("Reshape", &[name, &sizes], &[])
     }
 
-    fn constant_form(&mut self, constant: &Constant, form: Form) -> Result<String, Reason> {
+    fn constant_form(&mut self, constant: &Constant, form: Form, steps: Option<&Steps>) -> Result<String, Reason> {
         match form {
-            Form::Plain => self.builder.initializer(constant),
-            Form::ChannelsFirst => self.builder.initializer(&constant_first(constant)),
+            Form::Plain => self.initializer_in_steps(constant, steps),
+            Form::ChannelsFirst => self.initializer_in_steps(&constant_first(constant), steps),
             Form::Pixels => Err("a constant is no batch of images".to_string()),
             Form::Wide => {
                 let values = constant.to_i64s().ok_or("integers were expected")?;
@@ -160,6 +192,15 @@ impl State {
         };
         self.values[id].shape_name = Some(name.clone());
         Ok(name)
+    }
+}
+
+/// The steps of a constant of rank `rank` when it stands in `form`.
+fn steps_in(steps: Steps, form: Form, rank: usize) -> Option<Steps> {
+    let count = steps.sizes.len();
+    match (form, steps.axis) {
+        (Form::ChannelsFirst, Some(axis)) => steps.along(axis_first(axis + 4usize.checked_sub(rank)?), |_| Some((0..count).collect())),
+        _ => Some(steps),
     }
 }
 
@@ -255,7 +296,7 @@ impl<'a, 's> Context<'a, 's> {
 
     /// Makes `name`, which has `form`, the node's output `i`.
     pub fn give(&mut self, i: usize, form: Form, name: String) -> Result<(), Reason> {
-        if form == Form::ChannelsFirst && self.state.layout == Layout::Restored {
+        if form == Form::ChannelsFirst && self.state.options.layout == Layout::Restored {
             let name = self.state.to_last(&name);
             return self.give(i, Form::Plain, name);
         }
@@ -312,11 +353,18 @@ impl<'a, 's> Context<'a, 's> {
     }
 
     pub fn give_constant(&mut self, i: usize, constant: Constant) {
+        self.give_constant_in_steps(i, constant, None);
+    }
+
+    /// Makes `constant`, whose values are whole `steps`, output `i`.
+    pub fn give_constant_in_steps(&mut self, i: usize, constant: Constant, steps: Option<Steps>) {
         let port = Port {
             node: self.view.id,
             index: i,
         };
-        self.state.add(port, Value::from_constant(constant));
+        let mut value = Value::from_constant(constant);
+        value.steps = steps;
+        self.state.add(port, value);
     }
 
     /// The known elements of input `i`, where it is a small integer tensor of which something is known.

@@ -37,6 +37,8 @@ pub struct Model {
     pub onnx: bytes::Bytes,
     pub inputs: Vec<Binding>,
     pub outputs: Vec<Binding>,
+    /// Whether tensors are kept in int8: there are QuantizeLinear nodes.
+    pub int8: bool,
 }
 
 /// The order in which images lie inside an engine. ONNX's operations on images take channels first; TensorFlow's default is last.
@@ -81,12 +83,30 @@ pub fn supported_ops() -> impl Iterator<Item = &'static str> {
     ops::all().map(|c| c.op)
 }
 
-/// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
-pub fn convert(name: &str, graph: &Graph, layout: Layout) -> Result<Model, ConvertError> {
-    convert_within(name, graph, layout, MESSAGE_LIMIT)
+/// What becomes of the nodes that a quantised model has (FakeQuant*, QuantizeAndDequantize*).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantization {
+    /// Arithmetic in float32, step by step as TensorFlow's kernels do it: the same numbers, in every engine.
+    #[default]
+    Arithmetic,
+    /// QuantizeLinear and DequantizeLinear where the range is that of signed 8-bit steps around zero, which is what makes TensorRT
+    /// compute in INT8; arithmetic elsewhere. A value halfway between two steps may go to the other one.
+    Int8,
 }
 
-fn convert_within(segment: &str, graph: &Graph, layout: Layout, limit: usize) -> Result<Model, ConvertError> {
+/// What may be chosen of a conversion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub layout: Layout,
+    pub quantization: Quantization,
+}
+
+/// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
+pub fn convert(name: &str, graph: &Graph, options: Options) -> Result<Model, ConvertError> {
+    convert_within(name, graph, options, MESSAGE_LIMIT)
+}
+
+fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) -> Result<Model, ConvertError> {
     let order = graph.topological_order().map_err(|nodes| ConvertError::Cycle {
         segment: segment.to_string(),
         nodes,
@@ -100,7 +120,7 @@ fn convert_within(segment: &str, graph: &Graph, layout: Layout, limit: usize) ->
             reason,
         }
     };
-    let mut state = State::new(layout);
+    let mut state = State::new(options);
     let inputs = interface(graph, "_Arg").map_err(|(id, reason)| at(id)(reason))?;
     let outputs = interface(graph, "_Retval").map_err(|(id, reason)| at(id)(reason))?;
     let mut input_bindings = Vec::new();
@@ -117,6 +137,11 @@ fn convert_within(segment: &str, graph: &Graph, layout: Layout, limit: usize) ->
         output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
     }
     let model = state.builder.finish(segment);
+    let int8 = model
+        .graph
+        .iter()
+        .flat_map(|graph| &graph.node)
+        .any(|node| node.op_type() == "QuantizeLinear");
     let bytes = model.encoded_len();
     if bytes >= limit {
         return Err(ConvertError::TooLarge {
@@ -129,6 +154,7 @@ fn convert_within(segment: &str, graph: &Graph, layout: Layout, limit: usize) ->
         onnx: model.encode_to_vec().into(),
         inputs: input_bindings,
         outputs: output_bindings,
+        int8,
     })
 }
 

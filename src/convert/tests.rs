@@ -89,7 +89,7 @@ impl Segment {
     }
 
     fn convert(self) -> onnx::GraphProto {
-        let model = convert("segment", &self.graph(), Layout::Kept).unwrap();
+        let model = convert("segment", &self.graph(), Options::default()).unwrap();
         onnx::ModelProto::decode(model.onnx).unwrap().graph.unwrap()
     }
 }
@@ -239,7 +239,15 @@ fn without_the_layout_every_convolution_has_its_transposes() {
             .retval(0, "b")
     };
     assert_eq!(ops(&segment().convert()), ["Transpose", "Conv", "Relu", "Conv", "Transpose"]);
-    let model = convert("segment", &segment().graph(), Layout::Restored).unwrap();
+    let model = convert(
+        "segment",
+        &segment().graph(),
+        Options {
+            layout: Layout::Restored,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     let graph = onnx::ModelProto::decode(model.onnx).unwrap().graph.unwrap();
     let around = ["Transpose", "Conv", "Transpose"];
     assert_eq!(ops(&graph), [&around[..], &["Relu"], &around[..]].concat());
@@ -325,7 +333,7 @@ fn an_op_that_cannot_be_converted_is_named_with_its_node_and_segment() {
         .arg(0, &[3])
         .node("odd", "Bessel", &["TensorRTInputPH_0"], &[], &[3])
         .retval(0, "odd");
-    let why = convert("TRTEngineOp_000_000", &unknown.graph(), Layout::Kept)
+    let why = convert("TRTEngineOp_000_000", &unknown.graph(), Options::default())
         .unwrap_err()
         .to_string();
     assert_eq!(
@@ -337,7 +345,7 @@ fn an_op_that_cannot_be_converted_is_named_with_its_node_and_segment() {
         .arg(1, &[1])
         .node("sum", "Sum", &["TensorRTInputPH_0", "TensorRTInputPH_1"], &[], &[3])
         .retval(0, "sum");
-    let ConvertError::Node { node, op, reason, .. } = convert("s", &axis_at_run_time.graph(), Layout::Kept).unwrap_err() else {
+    let ConvertError::Node { node, op, reason, .. } = convert("s", &axis_at_run_time.graph(), Options::default()).unwrap_err() else {
         panic!("a node is at fault");
     };
     assert_eq!((node.as_str(), op.as_str()), ("sum", "Sum"));
@@ -457,21 +465,21 @@ fn a_model_over_the_limit_is_refused_before_it_is_written() {
             .retval(0, "sum")
     };
     let graph = segment().graph();
-    let size = convert("s", &graph, Layout::Kept).unwrap().onnx.len();
+    let size = convert("s", &graph, Options::default()).unwrap().onnx.len();
     assert_eq!(
-        convert_within("s", &graph, Layout::Kept, size).unwrap_err(),
+        convert_within("s", &graph, Options::default(), size).unwrap_err(),
         ConvertError::TooLarge {
             segment: "s".into(),
             bytes: size,
             limit: size
         }
     );
-    assert!(convert_within("s", &graph, Layout::Kept, size + 1).is_ok());
+    assert!(convert_within("s", &graph, Options::default(), size + 1).is_ok());
 }
 
 #[test]
 fn arguments_have_to_be_numbered() {
     let graph = Segment::default().arg(1, &[3]).retval(0, "TensorRTInputPH_1").graph();
-    let why = convert("s", &graph, Layout::Kept).unwrap_err().to_string();
+    let why = convert("s", &graph, Options::default()).unwrap_err().to_string();
     assert!(why.contains("'TensorRTInputPH_1' (_Arg)"), "{why}");
 }

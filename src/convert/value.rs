@@ -29,6 +29,8 @@ pub struct Value {
     pub dims: Vec<Option<i64>>,
     /// The value itself, where it is known now.
     pub constant: Option<Constant>,
+    /// Of a constant whose values are whole steps: the engine is to keep it in int8.
+    pub steps: Option<Steps>,
     /// The elements of a small integer tensor, as far as they are known now, in row-major order.
     pub elements: Option<Vec<Option<i64>>>,
     /// The ONNX name of each form that exists.
@@ -37,6 +39,29 @@ pub struct Value {
     pub image: Option<[i64; 3]>,
     /// The name of the int64 vector that holds this value's shape, once an op asked for it.
     pub shape_name: Option<String>,
+}
+
+/// The distance from one value of a quantised tensor to the next: values are -128 to 127 steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps {
+    /// One for the whole tensor, or one for each place along `axis`.
+    pub sizes: Vec<f32>,
+    pub axis: Option<usize>,
+}
+
+impl Steps {
+    /// The same steps along the axis `to` of a tensor that is laid out anew: `places` gives for each place along it the one along
+    /// the old axis. `None` where that gives `None`: such steps cannot be kept. One step for a whole tensor stays as it is.
+    pub fn along(&self, to: usize, places: impl FnOnce(usize) -> Option<Vec<usize>>) -> Option<Steps> {
+        let Some(axis) = self.axis else {
+            return Some(self.clone());
+        };
+        let sizes = places(axis)?.into_iter().map(|place| self.sizes.get(place).copied());
+        Some(Steps {
+            sizes: sizes.collect::<Option<_>>()?,
+            axis: Some(to),
+        })
+    }
 }
 
 /// Longer integer tensors are data, not shapes: their elements are not followed.
@@ -48,6 +73,7 @@ impl Value {
             dtype,
             dims,
             constant: None,
+            steps: None,
             elements: None,
             image: None,
             names: Default::default(),

@@ -7,7 +7,7 @@ pub mod onnxruntime;
 pub mod plan;
 pub mod tensorrt;
 
-use crate::convert::Model;
+use crate::convert::{Model, Quantization};
 use crate::graph::DType;
 use crate::profile::Profile;
 use std::sync::Arc;
@@ -154,7 +154,13 @@ pub trait Backend: Send + Sync {
     }
 
     /// What it does where it does not compute in the precision asked for, to complete "the backend ..."; `None` where it does.
-    fn instead_of(&self, asked: Precision) -> Option<&'static str>;
+    fn instead_of(&self, asked: Precision, model: &Model) -> Option<&'static str>;
+
+    /// What becomes of a quantised model's own steps where INT8 is asked for. A backend that does not compute in INT8 is as exact as it
+    /// can be.
+    fn quantization(&self) -> Quantization {
+        Quantization::Arithmetic
+    }
 
     /// Of the GPU that its engines are for; `None` on the CPU.
     fn compute_capability(&self) -> Option<(u32, u32)> {

@@ -99,6 +99,14 @@ impl Node {
         }
     }
 
+    /// A list of strings, each UTF-8.
+    pub fn attr_strings(&self, name: &str) -> Option<Vec<&str>> {
+        match self.attr(name)? {
+            tf::attr_value::Value::List(l) => l.s.iter().map(|s| std::str::from_utf8(s).ok()).collect(),
+            _ => None,
+        }
+    }
+
     pub fn attr_tensor(&self, name: &str) -> Option<&tf::TensorProto> {
         match self.attr(name)? {
             tf::attr_value::Value::Tensor(t) => Some(t),

@@ -6,7 +6,7 @@ use super::resource::Resource;
 use super::segment::Segment;
 use super::values;
 use crate::cache::{Built, Key};
-use crate::convert;
+use crate::convert::{self, Model, Quantization};
 use crate::engine::tensorrt;
 use crate::engine::{Backend, BuildRequest, Engine, Precision};
 use crate::files;
@@ -40,8 +40,12 @@ impl Job {
             return Err("every engine build fails while TF_TRT_ABORT_CUDA_ENGINE_BUILD is true".to_string());
         }
         let _range = trace::range(c"tftrt build");
-        self.say_precision();
-        let model = self.segment.convert(&self.attrs, &self.shapes)?;
+        let quantization = match self.attrs.precision {
+            Precision::Int8 => self.backend.quantization(),
+            Precision::Fp32 | Precision::Fp16 => Quantization::Arithmetic,
+        };
+        let model = self.segment.convert(&self.attrs, &self.shapes, quantization)?;
+        say_precision(&self.attrs, &self.resource, self.backend, &model);
         let shape_inputs = match self.backend.wants_shape_values() {
             true => convert::shape_inputs(&model.onnx)?,
             false => Vec::new(),
@@ -76,20 +80,21 @@ impl Job {
         }
         Ok(Built { engine, profiles })
     }
+}
 
-    fn say_precision(&self) {
-        let asked = match self.attrs.precision {
-            Precision::Fp32 => return,
-            Precision::Fp16 => "FP16",
-            Precision::Int8 => "INT8",
-        };
-        let Some(instead) = self.backend.instead_of(self.attrs.precision) else {
-            return;
-        };
-        let text = format!("precision_mode {asked}: {} {instead}", self.backend.name());
-        if self.resource.fallbacks.first(&text) {
-            tracing::warn!("{}: {text}", self.attrs.node);
-        }
+/// Tells once where the engine does not compute in the precision that the node asks for.
+fn say_precision(attrs: &Attrs, resource: &Resource, backend: &dyn Backend, model: &Model) {
+    let asked = match attrs.precision {
+        Precision::Fp32 => return,
+        Precision::Fp16 => "FP16",
+        Precision::Int8 => "INT8",
+    };
+    let Some(instead) = backend.instead_of(attrs.precision, model) else {
+        return;
+    };
+    let text = format!("precision_mode {asked}: {} {instead}", backend.name());
+    if resource.fallbacks.first(&text) {
+        tracing::warn!("{}: {text}", attrs.node);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The native segment's body: its fingerprint, and its way to ONNX.
 
 use super::attrs::Attrs;
-use crate::convert::{self, Model};
+use crate::convert::{self, Model, Quantization};
 use crate::graph::{DType, Graph, PartialShape, contents};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
@@ -30,7 +30,7 @@ impl Segment {
 
     /// Converts the segment for calls of the given shapes: what the node's attributes leave open stays open, and where
     /// they say nothing the call gives the ranks (implicit batch: all sizes but the batch).
-    pub fn convert(mut self, attrs: &Attrs, actual: &[Vec<i64>]) -> Result<Model, String> {
+    pub fn convert(mut self, attrs: &Attrs, actual: &[Vec<i64>], quantization: Quantization) -> Result<Model, String> {
         let shapes = argument_shapes(attrs, actual);
         for node in self.graph.node.iter_mut().filter(|n| n.op == "_Arg") {
             let index = int_attr(node, "index")
@@ -66,7 +66,8 @@ impl Segment {
             true => convert::Layout::Kept,
             false => convert::Layout::Restored,
         };
-        let model = convert::convert(&attrs.node, &graph, layout).map_err(|e| e.to_string())?;
+        let options = convert::Options { layout, quantization };
+        let model = convert::convert(&attrs.node, &graph, options).map_err(|e| e.to_string())?;
         for (i, binding) in model.inputs.iter().enumerate() {
             if attrs.input_types.get(i) != Some(&binding.dtype) {
                 return Err(format!(

@@ -173,7 +173,7 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         context,
         rules: &rules,
         versions: &versions,
-        explicit_precision: graph.nodes.iter().any(|node| node.op() == "QuantizeAndDequantizeV2"),
+        explicit_precision: graph.nodes.iter().any(|node| is_explicit(node.op())),
     };
     let mut membership = Membership::new(&graph, &constants, &segments);
     let mut made = Vec::new();
@@ -332,6 +332,15 @@ fn graph_number(counter: &AtomicUsize, graph: &Graph, library: Option<&tf::Funct
             return next;
         }
     }
+}
+
+/// Whether an op says of a graph that its INT8 is all in it, so that there is nothing to calibrate. TF-TRT knew the second version only;
+/// TensorFlow's own Python function makes the fourth by now.
+fn is_explicit(op: &str) -> bool {
+    matches!(
+        op,
+        "QuantizeAndDequantizeV2" | "QuantizeAndDequantizeV3" | "QuantizeAndDequantizeV4"
+    )
 }
 
 /// Makes engines of cut out segments.

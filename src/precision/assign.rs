@@ -103,9 +103,11 @@ impl Assignment<'_, '_> {
         let Some(node) = &self.all.nodes[i] else {
             return Ok(None);
         };
+        let operands = Operands { all: self.all, node: i };
         let own = match node.rule.role {
             Role::Keep(why) => Some(why),
-            Role::KeepIf(condition) => condition(&Operands { all: self.all, node: i }),
+            _ if operands.is_in_steps() => Some(keep::IN_STEPS),
+            Role::KeepIf(condition) => condition(&operands),
             _ => None,
         };
         if own.is_some() {

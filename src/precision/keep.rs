@@ -32,6 +32,7 @@ pub enum Gives {
     /// The first has the op's type, the others, statistics, are float32.
     SameThenFloat,
     Int64,
+    Int8,
     Bool,
     /// What the attribute `to` says.
     To,
@@ -110,6 +111,8 @@ const ANGLE: Reason = "a function of an angle: of many turns half keeps too few 
 const STEEP: Reason = "steep at the edge of its domain: rounding its argument shows, or leaves the domain";
 const GROWS: Reason = "grows exponentially: it leaves FP16's range for arguments over 11";
 const FLOAT_ONLY: Reason = "ONNX has no half for it";
+/// TensorRT finds what it may compute in INT8 by the DequantizeLinear right before it.
+pub const IN_STEPS: Reason = "its operands come of int8: a Cast between would keep the engine from computing in INT8";
 
 /// Sums over axes.
 fn long_sum(node: &Operands) -> Option<Reason> {
@@ -225,6 +228,8 @@ const RULES: &[Rule] = &[
     line("Cosh", All, Same, Float16, Keep(GROWS)),
     line("CumSum", X, Same, Both, Keep(LONG_SUM)),
     line("DepthToSpace", All, Same, Both, Move),
+    // The scale has the type that comes out.
+    line("DequantizeLinear", At(&[1]), Same, Neither, Keep(FLOAT_ONLY)),
     line("Div", All, Same, Both, KeepIf(quotient)),
     line("Einsum", All, Same, Float16, Seed),
     line("Elu", All, Same, Float16, Follow),
@@ -268,6 +273,7 @@ const RULES: &[Rule] = &[
     // Input 1 are the pads, input 2 the value.
     line("Pad", At(&[0, 2]), Same, Both, Move),
     line("Pow", X, Same, Both, Keep(EXPONENTIAL)),
+    line("QuantizeLinear", X, Gives::Int8, Neither, Keep(FLOAT_ONLY)),
     line("Range", All, Same, Neither, Keep(FLOAT_ONLY)),
     line("Reciprocal", All, Same, Both, Keep(RECIPROCAL)),
     line("ReduceL1", X, Same, Both, KeepIf(long_sum)),

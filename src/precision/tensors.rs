@@ -188,6 +188,7 @@ impl<'a> Tensors<'a> {
                 (Some(Gives::Same), _) | (Some(Gives::SameThenInt64 | Gives::SameThenFloat), 0) => (true, dtype),
                 (Some(Gives::SameThenFloat), _) => (false, FLOAT),
                 (Some(Gives::Int64 | Gives::SameThenInt64), _) => (false, DataType::Int64 as i32),
+                (Some(Gives::Int8), _) => (false, DataType::Int8 as i32),
                 (Some(Gives::Bool), _) => (false, DataType::Bool as i32),
                 (Some(Gives::To), _) => (false, self.cast_to(i)),
                 (None, _) => (false, UNKNOWN),
@@ -275,6 +276,16 @@ impl<'t, 'a> Operands<'t, 'a> {
             let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
             n.checked_mul((*shape.get(usize::try_from(axis).ok()?)?)?)
         })
+    }
+
+    /// Whether an input is an int8 tensor's numbers.
+    pub fn is_in_steps(&self) -> bool {
+        let giver = |name: &String| match self.all.tensors[self.all.find(name)?].source {
+            Source::Node(node) => Some(self.all.graph.node[node].op_type()),
+            _ => None,
+        };
+        let inputs = &self.all.graph.node[self.node].input;
+        inputs.iter().any(|name| giver(name) == Some("DequantizeLinear"))
     }
 
     /// Whether the role of the node says half wherever it stands.

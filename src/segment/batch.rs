@@ -55,10 +55,12 @@ fn is_size_arithmetic(graph: &Graph, node: NodeId) -> bool {
 /// The batch of `node`: the leading dimension of the operand that carries it. The reason where no operand of known
 /// rank >= 2 does.
 pub fn implicit_batch(graph: &Graph, node: NodeId) -> Result<Batch, Reason> {
-    if is_size_arithmetic(graph, node) {
+    let inputs = &graph.nodes[node].inputs;
+    // Weights that are quantised on their way stay nodes: TF-TRT's front end keeps them from constant folding.
+    let constant = !inputs.is_empty() && inputs.iter().all(|port| graph.nodes[port.node].op() == "Const");
+    if constant || is_size_arithmetic(graph, node) {
         return Ok(Batch::Any);
     }
-    let inputs = &graph.nodes[node].inputs;
     let carriers = match graph.nodes[node].op() {
         // The first inputs are sizes and filter; the third is the gradient, which has the batch.
         "Conv2DBackpropInput" | "Conv3DBackpropInputV2" => inputs.get(2..3).unwrap_or_default(),

@@ -5,17 +5,61 @@ use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::view::View;
+use crate::graph::DType;
 
-fn relu6(cx: &mut Context) -> Result<(), Reason> {
-    let (low, high) = (cx.scalar(cx.dtype(0), 0.0)?, cx.scalar(cx.dtype(0), 6.0)?);
-    let (form, x) = broadcast(cx)?;
-    let out = cx.emit("Clip", &[&x[0], &low, &high], &[]);
-    cx.give(0, form, out)
+/// What [`activate`] knows, by the names that TensorFlow's fused ops use.
+pub const FUSED: &[&str] = &[
+    "Elu",
+    "GeluApproximate",
+    "GeluExact",
+    "LeakyRelu",
+    "Relu",
+    "Relu6",
+    "Sigmoid",
+    "Tanh",
+];
+
+/// The activation `name`, one of [`FUSED`], of `x`. `alpha` is the slope of LeakyRelu below zero.
+pub fn activate(cx: &mut Context, name: &str, dtype: DType, x: &str, alpha: f32) -> Result<String, Reason> {
+    match name {
+        "Elu" | "Relu" | "Sigmoid" | "Tanh" => Ok(cx.emit(name, &[x], &[])),
+        "LeakyRelu" => Ok(cx.emit(name, &[x], &[("alpha", Attr::F(alpha))])),
+        "Relu6" => {
+            let (low, high) = (cx.scalar(dtype, 0.0)?, cx.scalar(dtype, 6.0)?);
+            Ok(cx.emit("Clip", &[x, &low, &high], &[]))
+        }
+        "GeluApproximate" | "GeluExact" => gelu(cx, dtype, x, name == "GeluExact"),
+        _ => Err(format!("The activation {name} is not supported.")),
+    }
 }
 
-fn leaky_relu(cx: &mut Context) -> Result<(), Reason> {
+/// x/2 * (1 + erf(x / sqrt 2)), or with tanh(sqrt(2/pi) * (x + 0.044715 x^3)) in the error function's place.
+fn gelu(cx: &mut Context, dtype: DType, x: &str, exact: bool) -> Result<String, Reason> {
+    let (half, one) = (cx.scalar(dtype, 0.5)?, cx.scalar(dtype, 1.0)?);
+    let curve = if exact {
+        let scale = cx.scalar(dtype, std::f64::consts::FRAC_1_SQRT_2)?;
+        let scaled = cx.emit("Mul", &[x, &scale], &[]);
+        cx.emit("Erf", &[&scaled], &[])
+    } else {
+        let scale = cx.scalar(dtype, (2.0 / std::f64::consts::PI).sqrt())?;
+        let share = cx.scalar(dtype, 0.044715)?;
+        let square = cx.emit("Mul", &[x, x], &[]);
+        let cube = cx.emit("Mul", &[&square, x], &[]);
+        let term = cx.emit("Mul", &[&cube, &share], &[]);
+        let sum = cx.emit("Add", &[x, &term], &[]);
+        let scaled = cx.emit("Mul", &[&sum, &scale], &[]);
+        cx.emit("Tanh", &[&scaled], &[])
+    };
+    let raised = cx.emit("Add", &[&curve, &one], &[]);
+    let halved = cx.emit("Mul", &[x, &half], &[]);
+    Ok(cx.emit("Mul", &[&halved, &raised], &[]))
+}
+
+fn activation(cx: &mut Context) -> Result<(), Reason> {
     let alpha = cx.view.node().attr_f("alpha").unwrap_or(0.2);
-    elementwise(cx, "LeakyRelu", &[("alpha", Attr::F(alpha))])
+    let (form, x) = broadcast(cx)?;
+    let out = activate(cx, cx.view.op(), cx.dtype(0), &x[0], alpha)?;
+    cx.give(0, form, out)
 }
 
 /// Softmax and LogSoftmax, over the last dimension as TensorFlow has it.
@@ -45,10 +89,10 @@ fn clip_by_value(cx: &mut Context) -> Result<(), Reason> {
 }
 
 pub const CONVERTERS: &[Converter] = &[
-    floats("Elu", |cx| elementwise(cx, "Elu", &[])),
-    floats("LeakyRelu", leaky_relu),
-    floats("Relu", |cx| elementwise(cx, "Relu", &[])),
-    floats("Relu6", relu6),
+    floats("Elu", activation),
+    floats("LeakyRelu", activation),
+    floats("Relu", activation),
+    floats("Relu6", activation),
     floats("Selu", |cx| elementwise(cx, "Selu", &[])),
     floats("Softplus", |cx| elementwise(cx, "Softplus", &[])),
     floats("Softsign", |cx| elementwise(cx, "Softsign", &[])),

@@ -197,21 +197,25 @@ fn bias_add(cx: &mut Context) -> Result<(), Reason> {
     if !nchw || rank < 3 {
         return elementwise(cx, "Add", &[]);
     }
-    let x = cx.plain(0)?;
+    let (x, bias) = (cx.plain(0)?, beside_channels(cx, 1, rank)?);
+    let out = cx.emit("Add", &[&x, &bias], &[]);
+    cx.give(0, Form::Plain, out)
+}
+
+/// Input `i`, a vector, as it has to stand beside a tensor of rank `rank` whose second dimension it runs along.
+pub fn beside_channels(cx: &mut Context, i: usize, rank: usize) -> Result<String, Reason> {
     let trailing: Vec<i64> = (1..rank as i64 - 1).collect();
-    let bias = match cx.value(1).constant.clone() {
+    match cx.value(i).constant.clone() {
         Some(constant) => {
             let mut dims = constant.dims.clone();
             dims.extend(trailing.iter().map(|_| 1));
-            cx.state.builder.initializer(&Constant { dims, ..constant })?
+            cx.state.builder.initializer(&Constant { dims, ..constant })
         }
         None => {
-            let (bias, axes) = (cx.plain(1)?, cx.vector(&trailing));
-            cx.emit("Unsqueeze", &[&bias, &axes], &[])
+            let (vector, axes) = (cx.plain(i)?, cx.vector(&trailing));
+            Ok(cx.emit("Unsqueeze", &[&vector, &axes], &[]))
         }
-    };
-    let out = cx.emit("Add", &[&x, &bias], &[]);
-    cx.give(0, Form::Plain, out)
+    }
 }
 
 fn bias_add_supports(view: View) -> Result<(), Reason> {

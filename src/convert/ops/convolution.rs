@@ -2,7 +2,7 @@
 
 use super::images::{self, is_nchw};
 use super::window::window;
-use super::{Converter, FLOATS, all_inputs};
+use super::{Converter, FLOATS, all_inputs, quantize};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
@@ -33,12 +33,16 @@ pub fn relaid(weights: &Constant) -> Constant {
     layout::transpose(weights, &order)
 }
 
+fn is_depthwise(view: View) -> bool {
+    matches!(view.op(), "DepthwiseConv2dNative" | "_FusedDepthwiseConv2dNative")
+}
+
 /// How many groups `channels` make, each as wide as the weights are deep.
 pub fn groups_of(view: View, channels: Option<i64>) -> Result<i64, Reason> {
     let channels = channels.ok_or("The number of input channels must be known.")?;
     let weights = weight_dims(view)?;
     match weights[weights.len() - 2] {
-        _ if view.op() == "DepthwiseConv2dNative" => Ok(channels),
+        _ if is_depthwise(view) => Ok(channels),
         each if each > 0 && channels % each == 0 => Ok(channels / each),
         each => Err(format!("{channels} input channels cannot be split into groups of {each}.")),
     }
@@ -58,32 +62,62 @@ fn groups(view: View) -> Result<i64, Reason> {
 
 fn supports(view: View) -> Result<(), Reason> {
     all_inputs(view, FLOATS)?;
+    convolves(view)
+}
+
+/// Whether the convolution of inputs 0 and 1 can be converted.
+pub fn convolves(view: View) -> Result<(), Reason> {
     let weights = weight_dims(view)?;
     view.accepts_rank(0, weights.len())?;
-    if !view.is_constant(1) {
-        return Err("The input \"filter\" must be a constant.".to_string());
+    quantize::need_known(view, 1, "filter")?;
+    match view.attr_or("filter_format", "HWIO") {
+        "HWIO" => {}
+        other => return Err(format!("filter_format {other} is not supported.")),
     }
     groups(view)?;
     window(view, kernel(&weights)).map(|_| ())
 }
 
 fn convert(cx: &mut Context) -> Result<(), Reason> {
+    let out = convolve(cx, None)?;
+    images::give(cx, out)
+}
+
+/// The convolution of inputs 0 and 1, channels first; `bias`, a vector, is added along the channels.
+pub fn convolve(cx: &mut Context, bias: Option<&str>) -> Result<String, Reason> {
     let sizes = weight_dims(cx.view)?;
     let window = window(cx.view, kernel(&sizes))?;
-    let mut weights = cx.view.need_constant(1, "filter")?;
-    if let ("DepthwiseConv2dNative", &[height, width, inputs, outputs]) = (cx.view.op(), sizes.as_slice()) {
-        // Every input channel is a group of its own; output k belongs to channel k / multiplier, in both worlds.
-        weights = Constant {
-            dims: vec![height, width, 1, inputs * outputs],
-            ..weights
-        };
-    }
-    let weights = cx.state.builder.initializer(&relaid(&weights))?;
+    let weights = filter(cx, &sizes)?;
     let x = images::take(cx, 0)?;
     let mut attrs = window.attrs();
     attrs.push(("group", Attr::I(groups(cx.view)?)));
-    let out = cx.emit("Conv", &[&x, &weights], &attrs);
-    images::give(cx, out)
+    let inputs: Vec<&str> = [x.as_str(), &weights].into_iter().chain(bias).collect();
+    Ok(cx.emit("Conv", &inputs, &attrs))
+}
+
+/// Input 1 in ONNX's order. Weights that are kept in steps get one step for each output channel at most: the only axis that engines
+/// know; by another one they are rounded here, once and for all.
+fn filter(cx: &mut Context, sizes: &[i64]) -> Result<String, Reason> {
+    let mut weights = quantize::known(cx, 1, "filter")?;
+    let mut steps = cx.value(1).steps.clone();
+    let last = sizes.len() - 1;
+    if is_depthwise(cx.view) {
+        // Every input channel is a group of its own; output k belongs to channel k / multiplier, in both worlds.
+        let outputs = 0..(sizes[last - 1] * sizes[last]) as usize;
+        let multiplier = sizes[last] as usize;
+        steps = steps.and_then(|steps| {
+            steps.along(0, |axis| match axis {
+                axis if axis == last => Some(outputs.map(|k| k % multiplier).collect()),
+                axis if axis + 1 == last => Some(outputs.map(|k| k / multiplier).collect()),
+                _ => None,
+            })
+        });
+        weights.dims = [kernel(sizes), &[1, sizes[last - 1] * sizes[last]]].concat();
+    } else {
+        let outputs = 0..sizes[last] as usize;
+        steps = steps.and_then(|steps| steps.along(0, |axis| (axis == last).then(|| outputs.collect())));
+    }
+    cx.state.initializer_in_steps(&relaid(&weights), steps.as_ref())
 }
 
 macro_rules! convolution {

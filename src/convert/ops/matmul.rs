@@ -13,15 +13,20 @@ fn matmul(cx: &mut Context) -> Result<(), Reason> {
     if pixels_by_weights(cx)? {
         return Ok(());
     }
+    let out = product(cx)?;
+    cx.give(0, Form::Plain, out)
+}
+
+/// The product of inputs 0 and 1.
+pub fn product(cx: &mut Context) -> Result<String, Reason> {
     let (a, b) = (cx.plain(0)?, cx.plain(1)?);
     let (transpose_a, transpose_b) = (cx.view.flag("transpose_a"), cx.view.flag("transpose_b"));
-    let out = if transpose_a || transpose_b {
+    Ok(if transpose_a || transpose_b {
         let attrs = [("transA", Attr::I(transpose_a.into())), ("transB", Attr::I(transpose_b.into()))];
         cx.emit("Gemm", &[&a, &b], &attrs)
     } else {
         cx.emit("MatMul", &[&a, &b], &[])
-    };
-    cx.give(0, Form::Plain, out)
+    })
 }
 
 /// A dense layer over the channels of images that lie channels-first is a convolution of 1x1 there; false where this is none.
@@ -48,6 +53,12 @@ fn pixels_by_weights(cx: &mut Context) -> Result<bool, Reason> {
 
 /// Of two stacks of matrices, broadcast over the leading dimensions.
 fn batch_matmul(cx: &mut Context) -> Result<(), Reason> {
+    let out = batch_product(cx)?;
+    cx.give(0, Form::Plain, out)
+}
+
+/// The products of inputs 0 and 1.
+pub fn batch_product(cx: &mut Context) -> Result<String, Reason> {
     let mut operands = Vec::new();
     for (i, adjoint) in ["adj_x", "adj_y"].into_iter().enumerate() {
         let mut name = cx.plain(i)?;
@@ -59,12 +70,16 @@ fn batch_matmul(cx: &mut Context) -> Result<(), Reason> {
         }
         operands.push(name);
     }
-    let out = cx.emit("MatMul", &[&operands[0], &operands[1]], &[]);
-    cx.give(0, Form::Plain, out)
+    Ok(cx.emit("MatMul", &[&operands[0], &operands[1]], &[]))
 }
 
 fn batch_supports(view: View) -> Result<(), Reason> {
     all_inputs(view, FLOATS)?;
+    batch_ranks(view)
+}
+
+/// Fails unless inputs 0 and 1 are matrices, or stacks of them.
+pub fn batch_ranks(view: View) -> Result<(), Reason> {
     match view.rank(0)?.min(view.rank(1)?) {
         0 | 1 => Err(format!("{} needs inputs of rank 2 or more.", view.op())),
         _ => Ok(()),

@@ -8,6 +8,7 @@ mod cast;
 mod compare;
 mod convolution;
 mod cumulative;
+mod fused;
 mod gather_scatter;
 mod identity;
 mod images;
@@ -17,6 +18,8 @@ mod matrix_part;
 mod normalization;
 mod pad;
 mod pooling;
+mod quantize;
+mod recurrent;
 mod reduction;
 mod resize;
 mod reverse;
@@ -54,6 +57,7 @@ const FAMILIES: &[&[Converter]] = &[
     compare::CONVERTERS,
     convolution::CONVERTERS,
     cumulative::CONVERTERS,
+    fused::CONVERTERS,
     gather_scatter::CONVERTERS,
     identity::CONVERTERS,
     lrn::CONVERTERS,
@@ -62,6 +66,8 @@ const FAMILIES: &[&[Converter]] = &[
     normalization::CONVERTERS,
     pad::CONVERTERS,
     pooling::CONVERTERS,
+    quantize::CONVERTERS,
+    recurrent::CONVERTERS,
     reduction::CONVERTERS,
     resize::CONVERTERS,
     reverse::CONVERTERS,
@@ -109,7 +115,7 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
         return Err("The types and shapes of the outputs are unknown".to_string());
     }
     // Outputs that only training uses (batch normalisation's) may have no shape: the converter leaves them out.
-    let outputs = if view.op().starts_with("FusedBatchNorm") {
+    let outputs = if view.op().contains("FusedBatchNorm") {
         1
     } else {
         view.node().outputs.len()

@@ -2,7 +2,7 @@
 
 use super::convolution::{channels, groups_of, kernel, relaid, weight_dims};
 use super::window::{explicit_pads, inner, reach, same_pad, spatial};
-use super::{Converter, FLOATS, images};
+use super::{Converter, FLOATS, images, quantize};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
@@ -72,9 +72,7 @@ fn supports(view: View) -> Result<(), Reason> {
     view.accepts(1, FLOATS)?;
     view.accepts(2, FLOATS)?;
     view.accepts_rank(2, weight_dims(view)?.len())?;
-    if !view.is_constant(1) {
-        return Err("The input \"filter\" must be a constant.".to_string());
-    }
+    quantize::need_known(view, 1, "filter")?;
     groups(view)?;
     frame(view).map(|_| ())
 }
@@ -82,10 +80,12 @@ fn supports(view: View) -> Result<(), Reason> {
 fn convert(cx: &mut Context) -> Result<(), Reason> {
     let frame = frame(cx.view)?;
     let groups = groups(cx.view)?;
-    let weights = cx.view.need_constant(1, "filter")?;
+    let weights = quantize::known(cx, 1, "filter")?;
     let kernel = kernel(&weights.dims).to_vec();
-    // What the forward convolution gives is what comes in here, so its order of weights is that of the transposed one, too.
-    let weights = cx.state.builder.initializer(&relaid(&weights))?;
+    // What the forward convolution gives is what comes in here, so its order of weights is that of the transposed one, too. Steps of
+    // single channels are along the wrong axis for engines: such weights are rounded here, once and for all.
+    let steps = cx.value(1).steps.clone().and_then(|steps| steps.along(0, |_| None));
+    let weights = cx.state.initializer_in_steps(&relaid(&weights), steps.as_ref())?;
     let x = images::take(cx, 2)?;
     let mut attrs = vec![
         ("kernel_shape", Attr::Ints(&kernel)),

@@ -11,6 +11,7 @@ mod sys;
 pub use library::{Library, library};
 
 use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
+use crate::convert::Model;
 use crate::graph::DType;
 use bytes::Bytes;
 use lru::LruCache;
@@ -39,7 +40,7 @@ impl Backend for OnnxRuntime {
         Ok(library()?.version.clone())
     }
 
-    fn instead_of(&self, asked: Precision) -> Option<&'static str> {
+    fn instead_of(&self, asked: Precision, _model: &Model) -> Option<&'static str> {
         (asked != Precision::Fp32).then_some("computes in FP32")
     }
 

@@ -3,6 +3,7 @@
 use super::engine::TrtEngine;
 use super::sys::{Allocator, Library, LibraryError, RuntimeObject};
 use super::{build, library, safe};
+use crate::convert::{Model, Quantization};
 use crate::engine::cuda::{self, CudaError, Properties};
 use crate::engine::{Backend, BuildRequest, DeviceMemory, Engine, EngineError, Gpu, Precision};
 use bytes::Bytes;
@@ -178,8 +179,14 @@ impl Backend for TensorRt {
         true
     }
 
-    fn instead_of(&self, asked: Precision) -> Option<&'static str> {
-        (asked == Precision::Int8).then_some("computes in FP16: INT8 needs calibration, which is not part of this version")
+    fn instead_of(&self, asked: Precision, model: &Model) -> Option<&'static str> {
+        (asked == Precision::Int8 && !model.int8).then_some(
+            "computes in FP16: INT8 needs a model that was trained with symmetric 8-bit quantisation, or calibration, which is not part of this version",
+        )
+    }
+
+    fn quantization(&self) -> Quantization {
+        Quantization::Int8
     }
 
     fn compute_capability(&self) -> Option<(u32, u32)> {

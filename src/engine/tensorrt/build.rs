@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The engine for a request, in the backend's context: from the cache on disk, else built, and then kept there.
 pub(super) fn engine(backend: &'static TensorRt, request: &BuildRequest<'_>) -> Result<TrtEngine, EngineError> {
     let settings = Settings::current();
-    let typing = precision::typing(&backend.library, request.precision, &settings);
+    let typing = precision::typing(&backend.library, request.precision, request.model.int8, &settings);
     let model = precision::write_into(request, typing)?;
     let options = options(request, typing, &settings);
     let store = CacheDir::current().map(|dir| EngineStore::new(dir, settings.cache_max_bytes));
@@ -51,6 +51,7 @@ fn options(request: &BuildRequest<'_>, typing: Typing, settings: &Settings) -> B
         tf32: request.tf32,
         sparse_weights: settings.sparse_mode,
         fp16_flag: typing.flag,
+        int8_flag: typing.int8_flag,
     }
 }
 

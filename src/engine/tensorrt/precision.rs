@@ -17,9 +17,22 @@ pub(super) struct Typing {
     pub flag: bool,
     /// Casts in the model.
     pub rewrite: Option<Half>,
+    /// `BuilderFlag::kINT8`, which weakly typed networks want before they take a QuantizeLinear.
+    pub int8_flag: bool,
 }
 
-pub(super) fn typing(library: &Library, precision: Precision, settings: &Settings) -> Typing {
+/// `int8`: whether the model has QuantizeLinear nodes. It says itself then what is computed in INT8; the rest goes the way of FP16.
+pub(super) fn typing(library: &Library, precision: Precision, int8: bool, settings: &Settings) -> Typing {
+    let typing = half_typing(library, precision, settings);
+    let table = library.table();
+    let strongly_typed = !typing.flag && table.value("NetworkDefinitionCreationFlag", "kSTRONGLY_TYPED").is_some();
+    Typing {
+        int8_flag: int8 && !strongly_typed && table.value("BuilderFlag", "kINT8").is_some(),
+        ..typing
+    }
+}
+
+fn half_typing(library: &Library, precision: Precision, settings: &Settings) -> Typing {
     let table = library.table();
     let has_flag = table.value("BuilderFlag", "kFP16").is_some();
     let strongly_typed = table.value("NetworkDefinitionCreationFlag", "kSTRONGLY_TYPED").is_some();
@@ -33,11 +46,15 @@ pub(super) fn typing(library: &Library, precision: Precision, settings: &Setting
         HalfType::BFloat16 => Half::Float16,
     };
     match (settings.fp16_method, has_flag) {
-        (Fp16Method::Flags, true) => Typing { flag: true, rewrite: None },
+        (Fp16Method::Flags, true) => Typing {
+            flag: true,
+            ..Typing::default()
+        },
         (_, has_flag) => Typing {
             // 8.6 holds to the casts, and chooses for what they leave open.
             flag: has_flag && !strongly_typed,
             rewrite: Some(half),
+            int8_flag: false,
         },
     }
 }

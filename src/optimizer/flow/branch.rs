@@ -47,7 +47,12 @@ pub fn switches(graph: &Graph) -> BTreeMap<Port, Vec<NodeId>> {
 /// All nodes on one side: those behind output `side` of the switches, up to the `Merge`s, which are given apart.
 fn side(graph: &Graph, takers: &[Vec<NodeId>], switches: &[NodeId], side: usize) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
     let (mut inside, mut merges) = (BTreeSet::new(), BTreeSet::new());
-    let takes = |id: &NodeId| graph.nodes[*id].inputs.iter().any(|port| port.index == side && switches.contains(&port.node));
+    let takes = |id: &NodeId| {
+        graph.nodes[*id]
+            .inputs
+            .iter()
+            .any(|port| port.index == side && switches.contains(&port.node))
+    };
     let mut waiting: Vec<NodeId> = switches.iter().flat_map(|&id| &takers[id]).copied().filter(takes).collect();
     while let Some(id) = waiting.pop() {
         if graph.nodes[id].op() == "Merge" {
@@ -84,7 +89,10 @@ pub fn read(graph: &Graph, takers: &[Vec<NodeId>], switches: &[NodeId]) -> Resul
             (_, _, true, true) => (b, a),
             _ => return Err(because(id, "joins other than the two sides of one conditional")),
         };
-        if takers[id].iter().any(|&to| graph.nodes[to].inputs.contains(&Port { node: id, index: 1 })) {
+        if takers[id]
+            .iter()
+            .any(|&to| graph.nodes[to].inputs.contains(&Port { node: id, index: 1 }))
+        {
             return Err(because(id, "tells which side ran"));
         }
         merges.push(Merge { node: id, no, yes });
@@ -134,9 +142,15 @@ fn check(graph: &Graph, branches: &Branches, sizes: &Sizes) -> Result<(), Reason
         }
         port
     };
-    let size = branches.inside.iter().filter(|&&id| !matches!(graph.nodes[id].op(), "Const" | "Identity" | "NoOp")).count();
+    let size = branches
+        .inside
+        .iter()
+        .filter(|&&id| !matches!(graph.nodes[id].op(), "Const" | "Identity" | "NoOp"))
+        .count();
     if size > MAX_NODES {
-        return Err(format!("its sides are {size} ops, and only up to {MAX_NODES} are computed on both sides"));
+        return Err(format!(
+            "its sides are {size} ops, and only up to {MAX_NODES} are computed on both sides"
+        ));
     }
     for &id in &branches.inside {
         let node = &graph.nodes[id];
@@ -192,7 +206,9 @@ pub fn choose(
         let node = &graph.nodes[id];
         gone.insert(id);
         // What only says that a side runs.
-        let taken = takers[id].iter().any(|&to| graph.nodes[to].inputs.iter().any(|port| port.node == id));
+        let taken = takers[id]
+            .iter()
+            .any(|&to| graph.nodes[to].inputs.iter().any(|port| port.node == id));
         if node.op() == "NoOp" || !taken {
             continue;
         }
@@ -225,7 +241,9 @@ pub fn choose(
 
 /// Whether a predicate is one that a choice can be made by.
 pub fn is_scalar(graph: &Graph, predicate: Port) -> bool {
-    graph.info(predicate).is_some_and(|info| info.dtype == DType::BOOL && info.shape.rank() == Some(0))
+    graph
+        .info(predicate)
+        .is_some_and(|info| info.dtype == DType::BOOL && info.shape.rank() == Some(0))
 }
 
 /// The nodes of a conditional as far as they can be told, for the report.

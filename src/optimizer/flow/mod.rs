@@ -244,12 +244,19 @@ fn changed(graph: &Graph, change: Change, rules: &Rules<'_>) -> Result<Graph, Re
     let name_of = |input: &str| match parse_input(input)? {
         Input::Control(name) | Input::Data(name, _) => Some(name.to_string()),
     };
-    let used: HashSet<String> = made.iter().flat_map(|(def, _)| &def.input).filter_map(|input| name_of(input)).collect();
+    let used: HashSet<String> = made
+        .iter()
+        .flat_map(|(def, _)| &def.input)
+        .filter_map(|input| name_of(input))
+        .collect();
     let takers = frame::takers(graph);
     let mut waiting = sources;
     while let Some(id) = waiting.pop() {
         let node = &graph.nodes[id];
-        let idle = matches!(node.op(), "NoOp" | "Const" | "Identity" | "TensorListReserve" | "TensorListFromTensor");
+        let idle = matches!(
+            node.op(),
+            "NoOp" | "Const" | "Identity" | "TensorListReserve" | "TensorListFromTensor"
+        );
         let needed = used.contains(node.name()) || rules.preserve.contains(node.name());
         if idle && !needed && takers[id].iter().all(|to| gone.contains(to)) && gone.insert(id) {
             waiting.extend(node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied()));

@@ -18,7 +18,6 @@ const MAX_ROUNDS: usize = 512;
 /// Nodes of all rounds together. An engine's time to build grows with them.
 const MAX_NODES: usize = 6000;
 
-
 #[derive(Clone)]
 struct Tensor {
     /// As an entry of `NodeDef.input`; `None` for a known value that no node holds yet.
@@ -50,7 +49,13 @@ struct Unroller<'a> {
 ///
 /// # Errors
 /// Why it stays a loop.
-pub fn unroll(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], order: &[NodeId], waits: &BTreeSet<NodeId>) -> Result<(Change, usize), Reason> {
+pub fn unroll(
+    graph: &Graph,
+    frame: &Frame,
+    takers: &[Vec<NodeId>],
+    order: &[NodeId],
+    waits: &BTreeSet<NodeId>,
+) -> Result<(Change, usize), Reason> {
     let mut unroller = Unroller {
         graph,
         frame,
@@ -167,7 +172,10 @@ impl Unroller<'_> {
                 let size = size.and_then(|size| usize::try_from(size).ok());
                 let size = size.ok_or_else(|| self.because(port.node, "makes a list whose size is not known"))?;
                 if size > MAX_ROUNDS {
-                    return Err(self.because(port.node, &format!("makes a list of {size} elements, over the limit of {MAX_ROUNDS}")));
+                    return Err(self.because(
+                        port.node,
+                        &format!("makes a list of {size} elements, over the limit of {MAX_ROUNDS}"),
+                    ));
                 }
                 Ok(Value::List(vec![None; size]))
             }
@@ -197,7 +205,10 @@ impl Unroller<'_> {
             return Err(self.because(list, "makes a list whose size is open"));
         };
         if !(1..=MAX_ROUNDS as i64).contains(&size) {
-            return Err(self.because(list, &format!("makes a list of {size} elements, of 1 to {MAX_ROUNDS} that are followed")));
+            return Err(self.because(
+                list,
+                &format!("makes a list of {size} elements, of 1 to {MAX_ROUNDS} that are followed"),
+            ));
         }
         let element = TensorInfo {
             dtype: info.dtype,
@@ -381,16 +392,26 @@ impl Unroller<'_> {
             return name.clone();
         }
         let name = self.fresh(&format!("{}/{}_{value}", self.frame.name, dtype.name()));
-        self.made.push((fold::node(&name, dtype, value), vec![TensorInfo {
-            dtype,
-            shape: PartialShape::scalar(),
-        }]));
+        self.made.push((
+            fold::node(&name, dtype, value),
+            vec![TensorInfo {
+                dtype,
+                shape: PartialShape::scalar(),
+            }],
+        ));
         self.constants.insert((dtype, value), name.clone());
         name
     }
 
     /// Gives the last value of a variable to those that take it from `exit`. The exit keeps its name.
-    fn leave(&mut self, exit: NodeId, last: &Value, takers: &[Vec<NodeId>], waits: &BTreeSet<NodeId>, gone: &mut HashSet<NodeId>) -> Result<(), Reason> {
+    fn leave(
+        &mut self,
+        exit: NodeId,
+        last: &Value,
+        takers: &[Vec<NodeId>],
+        waits: &BTreeSet<NodeId>,
+        gone: &mut HashSet<NodeId>,
+    ) -> Result<(), Reason> {
         let controls: Vec<String> = waits.iter().map(|&id| format!("^{}", self.name(id))).collect();
         let exit_node = &self.graph.nodes[exit];
         let mut def = exit_node.def.clone();

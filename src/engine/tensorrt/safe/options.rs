@@ -29,6 +29,9 @@ pub struct BuildOptions {
     /// Whether TensorRT itself may choose FP16, layer by layer: `BuilderFlag::kFP16`, of the versions up to 10. The network is
     /// weakly typed then. Without it, and in later versions always, precisions are what the model says.
     pub fp16_flag: bool,
+    /// Whether the network may have layers in INT8: `BuilderFlag::kINT8`, which weakly typed networks with QuantizeLinear nodes need. In
+    /// strongly typed ones, the model says so.
+    pub int8_flag: bool,
 }
 
 impl Default for BuildOptions {
@@ -40,6 +43,7 @@ impl Default for BuildOptions {
             tf32: true,
             sparse_weights: false,
             fp16_flag: false,
+            int8_flag: false,
         }
     }
 }
@@ -76,6 +80,9 @@ pub(super) fn apply(scope: &mut Scope, config: &Owned<'_, Config>, options: &Bui
     }
     if options.fp16_flag && !flag(scope, config, "kFP16", true)? {
         return Err(scope.unsupported("builder flag kFP16: a network's precisions are what its ONNX model says"));
+    }
+    if options.int8_flag && !flag(scope, config, "kINT8", true)? {
+        return Err(scope.unsupported("builder flag kINT8: a network's precisions are what its ONNX model says"));
     }
     // On by default. A version without the flag would have no TF32 to turn off.
     flag(scope, config, "kTF32", options.tf32)?;
