@@ -20,6 +20,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 pub struct Job {
     pub attrs: Arc<Attrs>,
@@ -61,7 +62,19 @@ impl Job {
             workspace_bytes: self.attrs.workspace_bytes,
             tf32: tensor_float_32_enabled(),
         };
+        let begun = Instant::now();
         let engine = self.backend.build(&request).map_err(|e| e.to_string())?;
+        tracing::debug!(
+            "{}: the engine was built in {:.3} s, with {} bytes of workspace at most, for {}",
+            self.attrs.node,
+            begun.elapsed().as_secs_f64(),
+            self.attrs.workspace_bytes,
+            profiles
+                .iter()
+                .map(|profile| format!("({profile})"))
+                .collect::<Vec<_>>()
+                .join(" and ")
+        );
         if engine.usage().from_disk {
             self.resource.disk_engine_hits.fetch_add(1, Relaxed);
         }
