@@ -186,7 +186,7 @@ def draw(before: dict[str, Node], after: dict[str, Node], inside: dict[str, Node
             '<path d="M0 0 L8 4 L0 8 z" fill="#57606a"/></marker></defs>',
             box(1, 1, width - 2, height - 2, ("#ffffff", "#d0d7de")),
             text(LEFT, 36, "Before", "title"),
-            text(LEFT, 58, f"{counts['before']} nodes", "note"),
+            text(LEFT, 58, f"as it comes to the converter, {counts['before']} nodes", "note"),
             text(RIGHT, 36, "After convert()", "title"),
             text(RIGHT, 58, f"{counts['after']} nodes, {counts['inside']} more in the native segment", "note"),
             *parts,

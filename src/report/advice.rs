@@ -74,6 +74,17 @@ const BY_REASON: &[(&str, &str)] = &[
         "In a segment that stays native",
         "The rest of its segment is as it was; please report this with the model.",
     ),
+    ("is_training=True", "Save the model for inference (training=False)."),
+    ("more than two inputs", "Write it as several tf.einsum of two inputs each."),
+    (" is over ", "Reshape so that no tensor here has more dimensions than that."),
+    (
+        "known",
+        "Fix that size where the model is saved (tf.TensorSpec, tf.ensure_shape): here an engine has to know it beforehand.",
+    ),
+    (
+        " rank ",
+        "Bring the tensor to that rank before this op (tf.reshape, tf.expand_dims, tf.squeeze).",
+    ),
 ];
 
 /// Advice by op type, for ops that have no converter: prefixes of types.
@@ -154,7 +165,7 @@ const BY_OP: &[(&[&str], &str)] = &[
         "Lists, queues and data sets stay in TensorFlow: for a recurrent layer, unroll=True makes it convertible.",
     ),
     (
-        &["FFT", "IFFT", "RFFT", "IRFFT", "Batch"],
+        &["FFT", "IFFT", "RFFT", "IRFFT", "BatchFFT", "BatchIFFT"],
         "TensorRT has no such layer: if it stands at the model's start or end, compute it outside.",
     ),
 ];
@@ -227,6 +238,28 @@ mod tests {
                 "Freeze the model",
             ),
             ("Pad", "Some other condition.", "Change the model here"),
+            (
+                "FusedBatchNormV3",
+                "FusedBatchNormV3 is not supported for is_training=True.",
+                "for inference",
+            ),
+            ("Cumprod", "Cumprod needs a known size of its axis.", "Fix that size"),
+            (
+                "Conv2D",
+                "An engine cannot hold input 0: its rank is unknown",
+                "tf.ensure_shape before",
+            ),
+            ("BiasAdd", "BiasAdd needs an input of rank 2 or more.", "tf.expand_dims"),
+            (
+                "Add",
+                "The element type of 'x:0' at the engine's border is unknown.",
+                "Save the model anew",
+            ),
+            (
+                "Tile",
+                "An engine cannot hold output 0: its rank 9 is over 8",
+                "no tensor here has more dimensions",
+            ),
         ] {
             let advice = advice(op, reason);
             assert!(advice.contains(said), "{op}: {advice}");

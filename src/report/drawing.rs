@@ -214,7 +214,7 @@ mod tests {
             after.contains("subgraph \"cluster_TRTEngineOp_000_000\" {\n    label=\"TRTEngineOp_000_000 (1 nodes)\";"),
             "{after}"
         );
-        assert!(after.contains("    \"a\" [label=\"MatMul\\nfloat [?, 3]\""), "{after}");
+        assert!(after.contains("    \"a\" [label=\"MatMul\\nfloat32 [?,3]\""), "{after}");
         assert!(after.contains("stays native: an \\\"input\\\"\""), "{after}");
         assert!(after.contains("op=\"Odd\\\"Op\\\\\"]"), "{after}");
         assert!(!after.contains("\"w\"") && !after.contains("\"w2\""), "{after}");

@@ -43,20 +43,24 @@ impl Record {
     }
 }
 
-static RECORDS: Mutex<VecDeque<Value>> = Mutex::new(VecDeque::new());
+/// Those kept, and the number of all.
+static RECORDS: Mutex<(VecDeque<Value>, usize)> = Mutex::new((VecDeque::new(), 0));
 
 /// Keeps a record for [`kept`]; the oldest goes where there are too many.
 pub fn keep(record: &Record) {
-    let mut records = RECORDS.lock();
+    let mut json = record.json();
+    let (records, count) = &mut *RECORDS.lock();
+    *count += 1;
+    json["number"] = (*count).into();
     if records.len() == KEPT {
         records.pop_front();
     }
-    records.push_back(record.json());
+    records.push_back(json);
 }
 
-/// The latest conversions of this process, the oldest first.
+/// The latest conversions of this process, the oldest first, each with its "number", from 1 on.
 pub fn kept() -> Vec<Value> {
-    RECORDS.lock().iter().cloned().collect()
+    RECORDS.lock().0.iter().cloned().collect()
 }
 
 #[cfg(test)]
@@ -80,5 +84,6 @@ mod tests {
             (&kept[0]["graph"], &kept[KEPT - 1]["graph"]),
             (&json!("3"), &json!((KEPT + 2).to_string()))
         );
+        assert_eq!(kept[0]["number"], 4);
     }
 }

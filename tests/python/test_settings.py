@@ -173,7 +173,7 @@ def test_without_the_variable_nothing_is_verbose(logged):
 
 FIRST = {
     "segment": r"a graph of \d+ nodes: 1 segments of \d+ nodes; \d+ nodes stay native",
-    "convert_graph": r"TRTEngineOp_\d+_000 takes float \[\?,8\]",
+    "convert_graph": r"TRTEngineOp_\d+_000 takes float32 \[\?,8\]",
     "convert_nodes": r"segment 'TRTEngineOp_\d+_000': \d+ nodes of TensorFlow's are \d+ of ONNX's",
     "trt_engine_op": r"the engine was built in [\d.]+ s",
     "trt_engine_resource_ops": r"1 engines are saved in /.*/asset",
@@ -197,11 +197,18 @@ def test_each_module_speaks_at_its_level(logged):
 
 
 def test_the_whole_library_has_a_name(logged):
-    asked = logged(TF_CPP_VMODULE="tftrt=2,segment=0")
-    assert "segment" not in asked
-    for module, pattern in {**FIRST, **SECOND}.items():
-        if module != "segment":
-            assert any(re.search(pattern, line) for line in asked[module]), module
+    asked = logged(TF_CPP_VMODULE="tftrt=1,segment=2")
+    for module, pattern in [*FIRST.items(), ("segment", SECOND["segment"])]:
+        assert any(re.search(pattern, line) for line in asked[module]), module
+    # A module's own name comes first, and the others have no more than was asked of all.
+    for module in ("convert_graph", "convert_nodes", "trt_engine_op"):
+        assert not any(re.search(SECOND[module], line) for line in asked[module]), module
+
+
+def test_the_second_level_says_more(logged):
+    asked = logged(TF_CPP_VMODULE="tftrt=2")
+    for module, pattern in SECOND.items():
+        assert any(re.search(pattern, line) for line in asked[module]), module
 
 
 def test_the_level_of_all_of_tensorflow_is_ours_too(logged):

@@ -104,7 +104,7 @@ def _trial(directory: str, tags: list[str], signature: str):
     from tftrt import _api
 
     library = _api._library_in_use()
-    before = len(library.request("reports")["reports"])
+    before = max((record["number"] for record in library.request("reports")["reports"]), default=0)
     with step(f"{directory} holds no engines; a trial conversion"), _stdout_to_stderr():
         converter = trt.TrtGraphConverterV2(
             input_saved_model_dir=directory,
@@ -115,7 +115,8 @@ def _trial(directory: str, tags: list[str], signature: str):
         )
         function = converter.convert()
     graph_def = function.graph.as_graph_def()
-    return meta_graph_pb2.MetaGraphDef(graph_def=graph_def), library.request("reports")["reports"][before:]
+    records = [record for record in library.request("reports")["reports"] if record["number"] > before]
+    return meta_graph_pb2.MetaGraphDef(graph_def=graph_def), records
 
 
 def _attribute(node, name: str, kind: str, default):
