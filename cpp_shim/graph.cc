@@ -72,4 +72,9 @@ bool op_is_stateful(rust::Str op) {
   return tensorflow::OpRegistry::Global()->LookUpOpDef(to_string(op), &def).ok() && def->is_stateful();
 }
 
+bool op_is_known(rust::Str op) {
+  const tensorflow::OpDef* def = nullptr;
+  return tensorflow::OpRegistry::Global()->LookUpOpDef(to_string(op), &def).ok();
+}
+
 }  // namespace tftrt

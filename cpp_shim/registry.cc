@@ -5,6 +5,7 @@
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
+#include "absl/log/internal/vlog_config.h"
 #include "tensorflow/core/platform/logging.h"
 #include "tftrt/cpp_shim/internal.h"
 
@@ -69,14 +70,16 @@ void log_message(int32_t severity, rust::Str message) {
     case 1:
       LOG(WARNING) << "tftrt: " << text;
       break;
-    case 2:
-      LOG(ERROR) << "tftrt: " << text;
-      break;
     default:
-      VLOG(1) << "tftrt: " << text;
+      LOG(ERROR) << "tftrt: " << text;
   }
 }
 
-bool log_enabled(int32_t severity) { return severity >= 0 || VLOG_IS_ON(1); }
+// Not VLOG: its file is the one that it stands in.
+int32_t vlog_level(rust::Str file) { return absl::log_internal::VLogLevel(absl::string_view(file.data(), file.size())); }
+
+void vlog_message(int32_t level, rust::Str file, uint32_t line, rust::Str message) {
+  LOG(INFO).AtLocation(to_string(file), static_cast<int>(line)).WithVerbosity(level) << "tftrt: " << to_string(message);
+}
 
 }  // namespace tftrt

@@ -75,6 +75,7 @@ class ResourceRef {
 Inferred infer_shapes(rust::Slice<const uint8_t> graph);
 Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name);
 bool op_is_stateful(rust::Str op);
+bool op_is_known(rust::Str op);
 
 rust::String register_op(rust::Str op_def);
 rust::String register_kernels();
@@ -84,7 +85,8 @@ bool tensor_float_32_enabled();
 int64_t trace_begin(rust::Str name);
 void trace_end(int64_t id);
 void log_message(int32_t severity, rust::Str message);
-bool log_enabled(int32_t severity);
+int32_t vlog_level(rust::Str file);
+void vlog_message(int32_t level, rust::Str file, uint32_t line, rust::Str message);
 
 }  // namespace tftrt
 

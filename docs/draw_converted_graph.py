@@ -2,8 +2,9 @@
 
     .venv/bin/python docs/draw_converted_graph.py [OUT.svg]
 
-The model is the multilayer perceptron of section 3 of the TF-TRT user guide, with random weights. It is converted here and now,
-and what is drawn is read from the two graphs: nothing is laid out by hand.
+The model is the multilayer perceptron of section 3 of the TF-TRT user guide, with random weights. It is converted here and now with
+TF_TRT_EXPORT_GRAPH_VIZ_PATH set, and what is drawn is read from the two files that this writes: nothing is laid out by hand. (Graphviz
+draws the same files: `dot -Tsvg`; this drawing needs no Graphviz.)
 """
 
 import dataclasses
@@ -16,6 +17,10 @@ from xml.sax.saxutils import escape
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 OUT = pathlib.Path(__file__).with_name("converted_graph.svg")
+# The reader of Graphviz's language is that of the tests.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "python"))
+
+import dot_file
 
 WIDTH, HEIGHT, GAP = 210, 28, 20
 LEFT, RIGHT, NOTE, TOP = 70, 420, 650, 92
@@ -33,12 +38,11 @@ class Node:
 # --- the two graphs ---------------------------------------------------------------------------------------------------
 
 
-def convert() -> tuple[object, object]:
-    """(the frozen graph, the converted graph), both as TensorFlow functions."""
-    import tensorflow as tf
+def convert() -> tuple[dot_file.Graph, dot_file.Graph, object]:
+    """The drawings before and after the conversion, as read from their files, and the converted function."""
     from tensorflow.python.compiler.tensorrt import trt_convert as trt
-    from tensorflow.python.framework import convert_to_constants
 
+    import tensorflow as tf
     import tftrt  # noqa: F401  (loads the library)
 
     # Biases that are zero would be folded away, BiasAdd and all.
@@ -53,47 +57,27 @@ def convert() -> tuple[object, object]:
         ]
     )
     with tempfile.TemporaryDirectory() as folder:
-        model.export(folder, verbose=False)
-        loaded = tf.saved_model.load(folder)  # Its variables live as long as it does.
-        frozen = convert_to_constants.convert_variables_to_constants_v2(loaded.signatures["serving_default"])
-        converter = trt.TrtGraphConverterV2(input_saved_model_dir=folder)
-        return frozen, converter.convert()
+        model.export(f"{folder}/model", verbose=False)
+        os.environ["TF_TRT_EXPORT_GRAPH_VIZ_PATH"] = f"{folder}/graph.dot"
+        converted = trt.TrtGraphConverterV2(input_saved_model_dir=f"{folder}/model").convert()
+        before, after = (dot_file.read(pathlib.Path(folder, f"graph.{when}.dot").read_text()) for when in ("before", "after"))
+    return before, after, converted
 
 
-def shape_of(tensor) -> str:
-    if tensor.shape.rank is None:
-        return ""
-    return "[" + ", ".join("?" if size is None else str(size) for size in tensor.shape) + "]"
-
-
-def main_graph(function) -> dict[str, Node]:
-    """The nodes of a function's graph by name, in topological order; inputs are names of nodes."""
+def nodes_of(graph: dot_file.Graph) -> dict[str, Node]:
+    """The nodes of a drawing by name, in its order, which is a topological one; inputs are names of nodes."""
     nodes = {}
-    for op in function.graph.get_operations():
-        if op.type == "NoOp":
-            continue
-        label = f"{op.type} {shape_of(op.outputs[0])}" if op.outputs else op.type
-        nodes[op.name] = Node(op.type, label, [tensor.op.name for tensor in op.inputs])
-    return nodes
-
-
-def segment(function, engine: Node, name: str, labels: dict[str, str]) -> tuple[dict[str, Node], list[str]]:
-    """The nodes of a native segment, and which of them give its results. What it takes are the names of the engine's inputs."""
-    (definition,) = [f for f in function.graph.as_graph_def().library.function if f.signature.name == name]
-    arguments = dict(zip((argument.name for argument in definition.signature.input_arg), engine.inputs))
-    nodes = {}
-    for node in definition.node_def:
-        inputs = [i.split(":")[0] for i in node.input if not i.startswith("^")]
-        nodes[node.name] = Node(node.op, labels.get(node.name, node.op), [arguments.get(i, i) for i in inputs])
-    return nodes, [definition.ret[result.name].split(":")[0] for result in definition.signature.output_arg]
+    for name, about in graph.all_nodes().items():
+        # The label is the op, and under it type and shape; the shape is enough here.
+        shape = about["label"].split("\\n")[-1].partition(" ")[2].replace(",", ", ")
+        label = f"{about['op']} {shape}".strip()
+        # Dashed edges only order nodes.
+        nodes[name] = Node(about["op"], label, [a for a, b, style in graph.edges if b == name and not style])
+    return {name: node for name, node in nodes.items() if node.op != "NoOp"}
 
 
 def flowing(nodes: dict[str, Node]) -> dict[str, Node]:
-    """Only what depends on the graph's input: no constants, nothing that can be computed from them, and no node that hands
-    its input on, but for the graph's result."""
-    varies: dict[str, bool] = {}
-    for name, node in nodes.items():
-        varies[name] = node.op != "Const" and (not node.inputs or any(varies[i] for i in node.inputs))
+    """No node that hands its input on, but for the graph's result. (Constants are not in the drawings.)"""
     taken = {i for node in nodes.values() for i in node.inputs}
 
     def source(name: str) -> str:
@@ -101,12 +85,11 @@ def flowing(nodes: dict[str, Node]) -> dict[str, Node]:
             name = nodes[name].inputs[0]
         return name
 
-    kept = {}
-    for name, node in nodes.items():
-        if varies[name] and (node.op not in PASSES_THROUGH or name not in taken):
-            inputs = list(dict.fromkeys(source(i) for i in node.inputs if varies[i]))
-            kept[name] = dataclasses.replace(node, inputs=inputs)
-    return kept
+    return {
+        name: dataclasses.replace(node, inputs=list(dict.fromkeys(source(i) for i in node.inputs)))
+        for name, node in nodes.items()
+        if node.op not in PASSES_THROUGH or name not in taken
+    }
 
 
 def layers(nodes: dict[str, Node]) -> dict[str, int]:
@@ -203,7 +186,7 @@ def draw(before: dict[str, Node], after: dict[str, Node], inside: dict[str, Node
             '<path d="M0 0 L8 4 L0 8 z" fill="#57606a"/></marker></defs>',
             box(1, 1, width - 2, height - 2, ("#ffffff", "#d0d7de")),
             text(LEFT, 36, "Before", "title"),
-            text(LEFT, 58, f"the frozen graph, {counts['before']} nodes", "note"),
+            text(LEFT, 58, f"as it comes to the converter, {counts['before']} nodes", "note"),
             text(RIGHT, 36, "After convert()", "title"),
             text(RIGHT, 58, f"{counts['after']} nodes, {counts['inside']} more in the native segment", "note"),
             *parts,
@@ -215,32 +198,27 @@ def draw(before: dict[str, Node], after: dict[str, Node], inside: dict[str, Node
 
 
 def main() -> None:
-    frozen, converted = convert()
-    before, after = main_graph(frozen), main_graph(converted)
-    engine = after.pop(ENGINE_NAME)
-    labels = {name: n.label for name, n in before.items()}
-    inside, results = segment(converted, engine, f"{ENGINE_NAME}_native_segment", labels)
+    drawing, clusters, converted = convert()
+    before = nodes_of(drawing)
+    ((cluster, engine),) = clusters.subgraphs.items()
+    if cluster != f"cluster_{ENGINE_NAME}":
+        sys.exit(f"draw_converted_graph: {cluster} is another engine than {ENGINE_NAME}")
+    inside = {name: n for name, n in flowing(before).items() if name in engine.nodes}
+    definition = converted.graph.as_graph_def()
+    (segment,) = [f for f in definition.library.function if f.signature.name == f"{ENGINE_NAME}_native_segment"]
 
-    def constants(nodes: dict[str, Node]) -> int:
-        return sum(n.op == "Const" for n in nodes.values())
+    def constants(nodes) -> int:
+        return sum(n.op == "Const" for n in nodes)
 
     counts = {
-        "before": len(before),
-        "after": len(after) + 1,
-        "inside": len(inside),
-        "constants before": constants(before),
-        "constants after": constants(after) + constants(inside),
+        "before": int(drawing.attributes["nodes"]),
+        "after": len(definition.node),
+        "inside": len(segment.node_def),
+        "constants before": int(drawing.attributes["constants"]),
+        "constants after": constants(definition.node) + constants(segment.node_def),
     }
-    # The engine opened up: its nodes between what it takes and what takes it. (It has one result.)
-    opened = {}
-    for name, n in after.items():
-        if ENGINE_NAME in n.inputs:
-            opened.update(inside)
-        opened[name] = dataclasses.replace(n, inputs=[results[0] if i == ENGINE_NAME else i for i in n.inputs])
-    drawn = flowing(opened)
-    inside = {name: n for name, n in inside.items() if name in drawn}
     target = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
-    target.write_text(draw(flowing(before), drawn, inside, counts), encoding="utf-8")
+    target.write_text(draw(flowing(before), flowing(nodes_of(clusters)), inside, counts), encoding="utf-8")
     print(f"{target}: {counts}")
 
 

@@ -128,8 +128,10 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         input_bindings.push(convert_input(graph, id, &mut state).map_err(at(id))?);
     }
     for id in order {
-        if !matches!(graph.nodes[id].op(), "_Arg" | "_Retval") {
+        let node = &graph.nodes[id];
+        if !matches!(node.op(), "_Arg" | "_Retval") {
             convert_node(graph, id, &mut state).map_err(at(id))?;
+            tracing::trace!("segment '{segment}': '{}' ({}) is converted", node.name(), node.op());
         }
     }
     let mut output_bindings = Vec::new();
@@ -143,6 +145,11 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         .flat_map(|graph| &graph.node)
         .any(|node| node.op_type() == "QuantizeLinear");
     let bytes = model.encoded_len();
+    tracing::debug!(
+        "segment '{segment}': {} nodes of TensorFlow's are {} of ONNX's, {bytes} bytes with weights",
+        graph.nodes.len(),
+        model.graph.as_ref().map_or(0, |graph| graph.node.len())
+    );
     if bytes >= limit {
         return Err(ConvertError::TooLarge {
             segment: segment.to_string(),

@@ -224,6 +224,12 @@ impl EngineOp {
         };
         // Nearly every call ends here.
         if let Some(hit) = cache.hit(&lookup) {
+            tracing::trace!(
+                "{}: profile {:?} serves the input shapes {:?}",
+                self.attrs.node,
+                hit.profile,
+                call.shapes()
+            );
             return Ok((hit, true));
         }
         let later = |hit| Ok((hit, false));

@@ -21,6 +21,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 pub struct Job {
     pub attrs: Arc<Attrs>,
@@ -69,7 +70,19 @@ impl Job {
         // By now what it takes from is loaded, and so taken down after it.
         static AT_EXIT: Once = Once::new();
         AT_EXIT.call_once(|| at_exit(tensorrt::close));
+        let begun = Instant::now();
         let engine = self.backend.build(&request).map_err(|e| e.to_string())?;
+        tracing::debug!(
+            "{}: the engine was built in {:.3} s, with {} bytes of workspace at most, for {}",
+            self.attrs.node,
+            begun.elapsed().as_secs_f64(),
+            self.attrs.workspace_bytes,
+            profiles
+                .iter()
+                .map(|profile| format!("({profile})"))
+                .collect::<Vec<_>>()
+                .join(" and ")
+        );
         if engine.usage().from_disk {
             self.resource.disk_engine_hits.fetch_add(1, Relaxed);
         }

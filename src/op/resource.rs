@@ -179,6 +179,12 @@ impl Resource {
         let set = self.set(identity);
         match self.open(backend, &plan) {
             Ok(engine) => {
+                tracing::debug!(
+                    "engine '{}': {} bytes are loaded, for {} profiles",
+                    self.name,
+                    plan.payload.len(),
+                    plan.profiles.len()
+                );
                 set.keep(Loaded {
                     key: instance.input_shapes,
                     profiles: plan.profiles,
@@ -239,6 +245,12 @@ impl Resource {
                 }
             }
         }
+        tracing::debug!(
+            "engine '{}': {} engines are saved in {}",
+            self.name,
+            instances.len(),
+            file.display()
+        );
         asset::write_assets(file, &instances).map_err(|e| match &e {
             AssetError::Io { source, .. } => Status::from_io(source, format!("SerializeTRTResource: engine '{}': {e}", self.name)),
             _ => Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)),

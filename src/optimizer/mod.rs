@@ -15,16 +15,22 @@ pub use body::{INPUT_PREFIX, OUTPUT_PREFIX};
 pub use params::Params;
 
 use crate::convert::{self, Reason};
+use crate::files;
 use crate::graph::{Graph, GraphError, NodeId, TensorInfo};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
-use crate::report::NonConversionReport;
+use crate::report::drawing::{self, Drawing, Fate};
+use crate::report::{self, NonConversionReport, Record};
 use crate::segment::{self, Device, Rules, Segment, SegmentOptions};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use body::{Cut, Membership};
 use prost::Message as _;
 use rewrite::Engine;
+use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tf::attr_value::Value;
 
 /// Why a graph could not be worked on. Grappler then goes on with the graph as it was.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -63,6 +69,9 @@ pub trait Host {
 
     /// Whether an op, by type, has a state.
     fn is_stateful(&self, op: &str) -> bool;
+
+    /// Whether there is an op of that type.
+    fn knows(&self, op: &str) -> bool;
 }
 
 /// All that a conversion depends on besides its parameters and the graph.
@@ -75,6 +84,8 @@ pub struct Context<'a> {
     pub counter: &'a AtomicUsize,
     /// Bytes that a serialized segment, and the whole graph, may have.
     pub message_limit: usize,
+    /// Whether drawings are wanted.
+    pub draw: bool,
 }
 
 /// What came of a graph.
@@ -82,8 +93,20 @@ pub struct Context<'a> {
 pub struct Outcome {
     /// The new graph; `None` where nothing changed.
     pub graph: Option<tf::GraphDef>,
-    /// What stayed native; `None` where the graph was none to convert.
-    pub report: Option<NonConversionReport>,
+    /// What stayed native, and what was asked for; `None` where the graph was none to convert.
+    pub record: Option<Record>,
+    /// In Graphviz's language: before and after.
+    pub drawings: Option<[String; 2]>,
+}
+
+impl Outcome {
+    fn unchanged(record: Record, drawings: Option<[String; 2]>) -> Outcome {
+        Outcome {
+            graph: None,
+            record: Some(record),
+            drawings,
+        }
+    }
 }
 
 /// Graphs converted in this process.
@@ -102,12 +125,47 @@ pub fn optimize(params: &Params, item: Item<'_>, host: &dyn Host) -> Result<Opti
         supports: &convert::supports,
         counter: &GRAPHS,
         message_limit: MESSAGE_LIMIT,
+        draw: settings.export_graph_viz_path.is_some(),
     };
+    check_op_names(host, &settings);
+    let id = item.id.to_string();
     let outcome = optimize_with(params, item, &context)?;
-    if let Some(report) = &outcome.report {
-        report.publish(&settings.detailed_report);
+    if let Some(record) = &outcome.record {
+        report::keep(record);
+        record.native.publish(&settings.detailed_report);
+    }
+    if let (Some(path), Some(drawings)) = (&settings.export_graph_viz_path, &outcome.drawings) {
+        export_drawings(path, &id, drawings);
     }
     Ok(outcome.graph)
+}
+
+/// A word on op types in the lists of the environment that no graph can hold: a misspelt one would do nothing, and say nothing.
+fn check_op_names(host: &dyn Host, settings: &Settings) {
+    for (variable, ops) in [
+        ("TF_TRT_OP_DENYLIST", &settings.op_denylist),
+        ("TF_TRT_OP_FAKELIST", &settings.op_fakelist),
+    ] {
+        for op in ops.iter().filter(|op| !host.knows(op)) {
+            let near = convert::supported_ops().find(|known| known.eq_ignore_ascii_case(op));
+            let hint = near.map(|known| format!("; there is {known}")).unwrap_or_default();
+            settings::say_once(
+                variable,
+                format!(
+                    "\"{op}\" is no op type of this TensorFlow{hint}; it takes op types as graphs have them (Conv2D), separated by commas"
+                ),
+            );
+        }
+    }
+}
+
+/// TF_TRT_EXPORT_GRAPH_VIZ_PATH. A file that cannot be written is warned of, no more.
+fn export_drawings(path: &Path, id: &str, drawings: &[String; 2]) {
+    for (when, text) in ["before", "after"].into_iter().zip(drawings) {
+        if let Err(why) = files::replace(&drawing::beside(path, id, when), |out| out.write_all(text.as_bytes())) {
+            tracing::warn!("TF_TRT_EXPORT_GRAPH_VIZ_PATH: {why}. Conversion goes on.");
+        }
+    }
 }
 
 /// [`optimize`] with everything that it depends on given in; prints nothing.
@@ -160,14 +218,21 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         id: id.into(),
         names: some_of(&names),
     })?;
-    let mut report = NonConversionReport::default();
-    for (&node, reason) in &found.excluded {
+    let mut native = found.excluded;
+    for (&node, reason) in &mut native {
         let node = &graph.nodes[node];
         // What control flow is made of has no converter by itself: say what is in the way of the whole.
-        let told = stays.get(node.name()).filter(|_| flow::is_part(node.op()));
-        report.add(node.op(), told.unwrap_or(reason));
+        if let Some(told) = stays.get(node.name()).filter(|_| flow::is_part(node.op())) {
+            reason.clone_from(told);
+        }
     }
     let mut segments = found.segments;
+    let told = Told {
+        id,
+        params: &params,
+        context,
+        graph: &graph,
+    };
     let maker = Maker {
         params: &params,
         context,
@@ -201,20 +266,24 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
                     "A segment of {} nodes of the graph '{id}' stays native: {why}.",
                     segment.nodes.len()
                 );
-                report_segment(&mut report, &graph, &segment, &format!("In a segment that stays native: {why}."));
+                leave_native(&mut native, &graph, &segment, &format!("In a segment that stays native: {why}."));
             }
             membership = Membership::new(&graph, &constants, &segments);
         }
     }
+    let drawings = told.drawings(&membership, &made, &native);
     if segments.is_empty() {
-        return Ok(Outcome {
-            graph: None,
-            report: Some(report),
-        });
+        return Ok(Outcome::unchanged(told.record(&native, &[], &[]), drawings));
     }
-    let (engines, mut functions): (Vec<Engine>, Vec<tf::FunctionDef>) = made.into_iter().unzip();
+    let (mut engines, mut functions): (Vec<Engine>, Vec<tf::FunctionDef>) = made.into_iter().unzip();
     for (engine, segment) in engines.iter().zip(&segments) {
         tracing::info!("{} replaces {} nodes of the graph '{id}'.", engine.node.name, segment.nodes.len());
+        told.log(engine, segment);
+    }
+    let record = told.record(&native, &engines, &segments);
+    if let Some(first) = engines.first_mut() {
+        let text = Value::S(record.json().to_string().into());
+        first.node.attr.insert(report::ATTRIBUTE.into(), body::attr(text));
     }
     let internal = |why| OptimizeError::Internal { id: id.into(), why };
     let nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines)).map_err(internal)?;
@@ -237,16 +306,14 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         );
         tracing::warn!("The graph '{id}' stays native: {why}");
         for segment in &segments {
-            report_segment(&mut report, &graph, segment, &why);
+            leave_native(&mut native, &graph, segment, &why);
         }
-        return Ok(Outcome {
-            graph: None,
-            report: Some(report),
-        });
+        return Ok(Outcome::unchanged(told.record(&native, &[], &[]), drawings));
     }
     Ok(Outcome {
         graph: Some(rewritten),
-        report: Some(report),
+        record: Some(record),
+        drawings,
     })
 }
 
@@ -259,6 +326,82 @@ fn may_enter(context: &Context<'_>, graph: &Graph, id: NodeId) -> Result<(), Rea
     (context.supports)(graph, id)
 }
 
+/// What is told of a conversion.
+struct Told<'a> {
+    id: &'a str,
+    params: &'a Params,
+    context: &'a Context<'a>,
+    graph: &'a Graph,
+}
+
+impl Told<'_> {
+    fn record(&self, native: &BTreeMap<NodeId, Reason>, engines: &[Engine], segments: &[Segment]) -> Record {
+        let mut report = NonConversionReport::default();
+        for (&id, reason) in native {
+            report.add(self.graph.nodes[id].op(), reason, self.graph.nodes[id].name());
+        }
+        let (params, options) = (self.params, self.context.options);
+        Record {
+            graph: self.id.into(),
+            nodes: self.graph.nodes.len(),
+            engines: engines
+                .iter()
+                .zip(segments)
+                .map(|(engine, segment)| (engine.node.name.clone(), segment.nodes.len()))
+                .collect(),
+            asked: json!({
+                "minimum_segment_size": params.minimum_segment_size,
+                "max_workspace_size_bytes": params.max_workspace_size_bytes,
+                "precision_mode": params.precision_mode,
+                "use_dynamic_shape": !params.use_implicit_batch,
+                "TF_TRT_MAX_ALLOWED_ENGINES": options.max_engines,
+                "TF_TRT_OP_DENYLIST": options.denied_ops,
+                "TF_TRT_OP_FAKELIST": options.fake_ops,
+                "reject_all_fp_cast_ops": options.reject_fp_casts,
+            }),
+            native: report,
+        }
+    }
+
+    fn log(&self, engine: &Engine, segment: &Segment) {
+        let name = &engine.node.name;
+        for (what, tensors) in [("takes", &engine.cut.inputs), ("gives", &engine.cut.outputs)] {
+            for (port, info) in tensors {
+                let from = self.graph.nodes[port.node].name();
+                tracing::debug!("{name} {what} {} {} ('{from}:{}')", info.dtype, info.shape, port.index);
+            }
+        }
+        for &id in &segment.nodes {
+            let node = &self.graph.nodes[id];
+            tracing::trace!("{name} holds '{}' ({})", node.name(), node.op());
+        }
+    }
+
+    fn drawings(
+        &self,
+        membership: &Membership<'_>,
+        made: &[(Engine, tf::FunctionDef)],
+        native: &BTreeMap<NodeId, Reason>,
+    ) -> Option<[String; 2]> {
+        let order = self.context.draw.then(|| segment::topological_order(self.graph).ok()).flatten()?;
+        let fates: Vec<Fate<'_>> = (0..self.graph.nodes.len())
+            .map(|id| match membership.home[id] {
+                Some(at) => Fate::Engine(at),
+                None => Fate::Native(native.get(&id).map_or("it is a constant", String::as_str)),
+            })
+            .collect();
+        let engines: Vec<String> = made.iter().map(|(engine, _)| engine.node.name.clone()).collect();
+        let drawing = Drawing {
+            id: self.id,
+            graph: self.graph,
+            order: &order,
+            fates: &fates,
+            engines: &engines,
+        };
+        Some([drawing.before(), drawing.after()])
+    }
+}
+
 /// The first few names, for a message.
 fn some_of(names: &[String]) -> String {
     let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -268,10 +411,10 @@ fn some_of(names: &[String]) -> String {
     }
 }
 
-/// Reports the nodes of a segment that does not come to be.
-fn report_segment(report: &mut NonConversionReport, graph: &Graph, segment: &Segment, reason: &str) {
-    let ops = segment.nodes.iter().map(|&id| graph.nodes[id].op());
-    ops.filter(|&op| op != "Const").for_each(|op| report.add(op, reason));
+/// Notes why the nodes of a segment stay native after all.
+fn leave_native(native: &mut BTreeMap<NodeId, Reason>, graph: &Graph, segment: &Segment, reason: &str) {
+    let nodes = segment.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Const");
+    native.extend(nodes.map(|&id| (id, reason.to_string())));
 }
 
 /// Whether [`optimize`] would look at an item of this id and these attributes at all. Grappler hands over every function of the

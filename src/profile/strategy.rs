@@ -81,6 +81,9 @@ pub fn profiles(strategy: Strategy, recorded: &[Recorded], known: &[PartialShape
             unique.push(profile);
         }
     }
+    for profile in &unique {
+        tracing::debug!("{strategy:?} of {} recorded sets of shapes: {profile}", recorded.len());
+    }
     unique
 }
 

@@ -88,10 +88,21 @@ impl Judge<'_> {
     }
 
     fn denied(&self, id: NodeId) -> Result<(), Reason> {
+        if self.options.reject_fp_casts && self.is_float_cast(id) {
+            return Err(
+                "Casts from one floating-point type to another stay native by TF_TRT_EXPERIMENTAL_FEATURES=reject_all_fp_cast_ops".into(),
+            );
+        }
         match self.options.denied_ops.contains(self.graph.nodes[id].op()) {
             true => Err("Denylisted with the env var TF_TRT_OP_DENYLIST".into()),
             false => Ok(()),
         }
+    }
+
+    fn is_float_cast(&self, id: NodeId) -> bool {
+        let node = &self.graph.nodes[id];
+        let is_float = |name| node.attr_type(name).is_some_and(|dtype| dtype.is_float());
+        node.op() == "Cast" && is_float("SrcT") && is_float("DstT")
     }
 
     fn placement(&self, name: &str) -> Result<Device, Reason> {

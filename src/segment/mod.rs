@@ -186,6 +186,17 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
         }
     }
     weed(graph, request, &constants, &mut segments, &mut excluded);
+    tracing::debug!(
+        "a graph of {} nodes: {} segments of {} nodes; {} nodes stay native",
+        graph.nodes.len(),
+        segments.len(),
+        segments.iter().map(|segment| segment.nodes.len()).sum::<usize>(),
+        excluded.len()
+    );
+    for (&id, reason) in &excluded {
+        let node = &graph.nodes[id];
+        tracing::trace!("'{}' ({}) stays native: {reason}", node.name(), node.op());
+    }
     Ok((Segmentation { segments, excluded }, constants))
 }
 

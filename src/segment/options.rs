@@ -1,4 +1,4 @@
-//! What the environment says about segmentation (guide sections 6.6 and 6.11).
+//! What the environment says about segmentation (guide sections 6.6, 6.7 and 6.11).
 
 use crate::settings::Settings;
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ pub struct SegmentOptions {
     pub denied_ops: BTreeSet<String>,
     /// Op types that are taken for convertible without asking the converter (debugging).
     pub fake_ops: BTreeSet<String>,
+    /// Casts from one floating-point type to another never go into an engine (guide, section 6.7).
+    pub reject_fp_casts: bool,
 }
 
 impl Default for SegmentOptions {
@@ -23,6 +25,7 @@ impl Default for SegmentOptions {
             max_engines: Some(DEFAULT_MAX_ENGINES),
             denied_ops: BTreeSet::new(),
             fake_ops: BTreeSet::new(),
+            reject_fp_casts: false,
         }
     }
 }
@@ -33,6 +36,7 @@ impl From<&Settings> for SegmentOptions {
             max_engines: settings.max_allowed_engines,
             denied_ops: settings.op_denylist.clone(),
             fake_ops: settings.op_fakelist.clone(),
+            reject_fp_casts: settings.experimental.reject_all_fp_cast_ops,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! [`VARIABLES`] says what there is; [`settings`] is what the process started with; [`Settings::current`] reads again, for what
 //! TF-TRT read at the time of use and programs therefore set after the import.
 
+pub mod document;
+mod log_modules;
 mod reader;
 mod values;
 mod variables;
@@ -10,11 +12,12 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
+pub use log_modules::{ALL as ALL_MODULES, LOG_MODULES, LogModule, module_of};
 pub use reader::Warning;
 pub use values::{BuildPolicy, CacheFolder, Experimental, Fp16Method, HalfType, ProfilingVerbosity, Report};
-pub use variables::{Kind, ReadAt, VARIABLES, Variable};
+pub use variables::{Kind, ReadAt, VARIABLES, Variable, WITHOUT_EFFECT};
 
-use reader::{Reader, unknown_variables, warn_once};
+use reader::{Reader, unknown_variables, warn_once, without_effect};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -109,6 +112,7 @@ impl Settings {
     pub fn current() -> Settings {
         let (settings, warnings) = Settings::from_env();
         warn_once(warnings);
+        warn_once(without_effect(environment));
         settings
     }
 
@@ -122,7 +126,7 @@ impl Settings {
 
     /// As [`Settings::parse`], from the environment as it is now.
     pub fn from_env() -> (Settings, Vec<Warning>) {
-        Settings::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        Settings::parse(environment)
     }
 
     /// Reads all settings through `get`. An empty value counts as not set; for a value that is not understood the default is
@@ -183,4 +187,16 @@ impl Settings {
         };
         (settings, read.warnings)
     }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A word on the value of a variable that only its user can judge; once in the life of the process.
+pub fn say_once(variable: &str, message: String) {
+    warn_once(vec![Warning {
+        variable: variable.into(),
+        message,
+    }]);
 }

@@ -1,7 +1,7 @@
 //! Reading values: what is understood, and the warnings on what is not.
 
 use super::values::{Choice, Experimental, Report};
-use super::variables::VARIABLES;
+use super::variables::{Kind, VARIABLES, WITHOUT_EFFECT};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -118,6 +118,15 @@ impl Reader<'_> {
         let Some(value) = self.text(name) else {
             return Report::Summary;
         };
+        // What TF-TRT would have taken for the name of a file, and nobody means so; "./true" is one.
+        let words = ["true", "false", "yes", "no", "on", "off", "none"];
+        if words.iter().any(|word| value.eq_ignore_ascii_case(word)) {
+            self.warn(
+                name,
+                format!("\"{value}\" is neither a number (1: print the reasons) nor a path for the CSV; the default, the summary, is used"),
+            );
+            return Report::Summary;
+        }
         if value.contains(|c: char| !(c == '-' || c.is_ascii_digit())) {
             return Report::DetailedAndCsv(value.into());
         }
@@ -152,10 +161,33 @@ pub(super) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Warn
     names
         .filter(|name| name.starts_with("TF_TRT_") && VARIABLES.iter().all(|v| v.name != name))
         .map(|name| Warning {
-            message: "no variable of this name is read; see the list in the documentation".to_string(),
+            message: "no variable of this name is read; docs/settings.md lists those that are".to_string(),
             variable: name,
         })
         .collect()
+}
+
+/// A word for every variable that is set to ask for something, and does nothing.
+pub(super) fn without_effect(get: impl Fn(&str) -> Option<String>) -> Vec<Warning> {
+    let asks = |name: &str| {
+        let value = get(name).filter(|value| !value.is_empty())?;
+        let variable = VARIABLES.iter().find(|v| v.name == name)?;
+        // What is not understood is warned of by itself.
+        let asked = match (variable.kind, value.trim().to_ascii_lowercase().as_str()) {
+            (Kind::Bool, "true" | "1") => variable.default != "true",
+            (Kind::Bool, "false" | "0") => variable.default == "true",
+            (Kind::Bool, _) => false,
+            (_, text) => text.parse::<i64>().is_ok(),
+        };
+        asked.then_some(value)
+    };
+    let words = WITHOUT_EFFECT.iter().filter_map(|(name, why)| {
+        Some(Warning {
+            variable: name.to_string(),
+            message: format!("\"{}\" has no effect: {why}", asks(name)?),
+        })
+    });
+    words.collect()
 }
 
 pub(super) fn warn_once(warnings: Vec<Warning>) {

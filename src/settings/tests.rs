@@ -22,7 +22,7 @@ fn the_table_holds_exactly_what_is_read() {
     });
     let table: BTreeSet<String> = VARIABLES
         .iter()
-        .filter(|v| v.read != ReadAt::Build)
+        .filter(|v| !matches!(v.read, ReadAt::Build | ReadAt::Import))
         .map(|v| v.name.to_string())
         .collect();
     assert_eq!(asked.into_inner(), table);
@@ -181,6 +181,30 @@ fn the_report_is_a_number_or_a_path() {
     assert_eq!(report("/tmp/report.csv"), Report::DetailedAndCsv("/tmp/report.csv".into()));
     let (settings, warnings) = parse(&[(REPORT, "1-1")]);
     assert_eq!((settings.detailed_report, warnings.len()), (Report::Summary, 1));
+    for word in ["true", "OFF", "none"] {
+        let (settings, warnings) = parse(&[(REPORT, word)]);
+        assert_eq!(settings.detailed_report, Report::Summary);
+        assert!(warnings[0].to_string().contains("a path for the CSV"), "{warnings:?}");
+    }
+    assert_eq!(report("./true"), Report::DetailedAndCsv("./true".into()));
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    let said = |set: &[(&str, &str)]| without_effect(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string()));
+    assert_eq!(said(&[]), []);
+    assert_eq!(said(&[(LAYOUT, "1"), (NMS_TOPK, "false"), (ALGORITHM, "")]), []);
+    let asked = [(LAYOUT, "0"), (ALGORITHM, "3"), (TRANSPOSE, "True"), (NMS_TOPK, "1")];
+    for (name, value) in asked {
+        let words = said(&[(name, value)]);
+        assert_eq!(words.len(), 1, "{name}");
+        assert_eq!(words[0].variable, name);
+        assert!(words[0].message.starts_with(&format!("\"{value}\" has no effect: ")));
+    }
+    assert_eq!(
+        asked.map(|(name, _)| name).to_vec(),
+        WITHOUT_EFFECT.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+    );
 }
 
 #[test]

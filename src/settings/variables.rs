@@ -23,6 +23,8 @@ pub enum Kind {
 pub enum ReadAt {
     /// By build.rs, when the library is compiled.
     Build,
+    /// By the Python package, before there is a library.
+    Import,
     /// Once, when the library first needs a setting.
     Start,
     /// Whenever it matters: it may be set or changed after the library is loaded.
@@ -42,7 +44,7 @@ pub struct Variable {
     pub what: &'static str,
 }
 
-/// All of them, in the order of the contract.
+/// All of them, in the order of the contract; docs/settings.md is made from this (`cargo xtask docs`).
 pub const VARIABLES: &[Variable] = &[
     Variable {
         name: ALLOW_NATIVE,
@@ -90,7 +92,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.3.2"),
-        what: "1 or more: print the detailed report of what was not converted. A path: also write it there as CSV.",
+        what: "1 or more: print the reasons, too, in the report on what was not converted. A path: as well, and write it there as CSV. \
+               Not set, or 0: print the report without reasons.",
     },
     Variable {
         name: LAYOUT,
@@ -106,13 +109,14 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.5"),
-        what: "A directory to which every built engine is exported, with a file \"dims-<name>\" beside it.",
+        what: "A folder that gets every built engine (TensorRT's plan, or the ONNX model of the CPU backend), and its profiles beside it \
+               as \"dims-<name>\", in JSON.",
     },
     Variable {
         name: SPARSE,
         kind: Kind::Bool,
         default: "true",
-        read: ReadAt::Start,
+        read: ReadAt::Use,
         guide_section: None,
         what: "Let TensorRT use kernels for structured sparsity.",
     },
@@ -122,7 +126,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Start,
         guide_section: None,
-        what: "Have TensorRT take the algorithm of this number for every layer. For debugging; less than zero counts as zero.",
+        what: "Have TensorRT take the algorithm of this number for every layer; less than zero counts as zero.",
     },
     Variable {
         name: TRANSPOSE,
@@ -138,7 +142,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.7"),
-        what: "Any of disable_graph_freezing, reject_all_fp_cast_ops, remove_native_segments.",
+        what: "Any of disable_graph_freezing (variables stay variables), reject_all_fp_cast_ops (Casts from one floating-point type to another \
+               stay native), remove_native_segments (save() leaves them out: such a model runs on its saved engines or not at all).",
     },
     Variable {
         name: EXPORT_GRAPH,
@@ -146,7 +151,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.12"),
-        what: "A file to which the converted graph is drawn, in Graphviz's language (.dot).",
+        what: "A file for the converted graph in Graphviz's language, as TensorFlow's front end draws it. For \"g.dot\" the library adds \
+               g.before.dot, what becomes of each node, and g.after.dot, the engines as clusters of their nodes.",
     },
     Variable {
         name: NMS_TOPK,
@@ -154,7 +160,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "false",
         read: ReadAt::Use,
         guide_section: Some("6.8"),
-        what: "Convert non-maximum suppression with a top_k above 4096, cut to 4096. Matters before TensorRT 8.2.1 only.",
+        what: "Convert non-maximum suppression with a top_k above 4096, cut to 4096.",
     },
     Variable {
         name: ORT_DYLIB,
@@ -274,6 +280,33 @@ pub const VARIABLES: &[Variable] = &[
         guide_section: None,
         what: "The Python whose TensorFlow the library is built for. If not set: .venv/bin/python, else python3.",
     },
+    Variable {
+        name: "TFTRT_LIBRARY",
+        kind: Kind::Path,
+        default: "",
+        read: ReadAt::Import,
+        guide_section: None,
+        what: "The library that \"import tftrt\" loads. If not set: libtftrt.so beside the Python package, else target/release/libtftrt.so \
+               of the checkout.",
+    },
+];
+
+/// Variables of TF-TRT's that are read, and change nothing here: why, and what does instead. A value other than the default is
+/// answered with these words.
+pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    (
+        LAYOUT,
+        "each engine chooses the order of its dimensions by itself, from what its convolutions need",
+    ),
+    (
+        ALGORITHM,
+        "TensorRT chooses its algorithms by measuring; the caches in TFTRT_CACHE_DIR make it choose the same again",
+    ),
+    (TRANSPOSE, "every transpose that TensorRT takes is converted"),
+    (
+        NMS_TOPK,
+        "the limit of 4096 was that of a plugin before TensorRT 8.2.1, which is not used: the oldest TensorRT here is 8.6",
+    ),
 ];
 
 pub(super) const ALLOW_NATIVE: &str = "TF_TRT_ALLOW_ENGINE_NATIVE_SEGMENT_EXECUTION";

@@ -152,6 +152,8 @@ pub mod bridge {
         fn infer_shapes(graph: &[u8]) -> Inferred;
         fn graph_to_function(graph: &[u8], library: &[u8], name: &str) -> Blob;
         fn op_is_stateful(op: &str) -> bool;
+        /// Whether there is an op of that type.
+        fn op_is_known(op: &str) -> bool;
 
         /// Registers one op from the text of its OpDef; empty, or why it was not.
         fn register_op(op_def: &str) -> String;
@@ -165,8 +167,12 @@ pub mod bridge {
         /// Begins an activity in TensorFlow's profiler, for `trace_end`.
         fn trace_begin(name: &str) -> i64;
         fn trace_end(id: i64);
+        /// 0: INFO, 1: WARNING, else ERROR.
         fn log_message(severity: i32, message: &str);
-        fn log_enabled(severity: i32) -> bool;
+        /// The level of verbose logging for a source file of that name, by TF_CPP_MAX_VLOG_LEVEL and TF_CPP_VMODULE.
+        fn vlog_level(file: &str) -> i32;
+        /// A verbose message of that file and line. The caller has asked for the level.
+        fn vlog_message(level: i32, file: &str, line: u32, message: &str);
     }
 }
 

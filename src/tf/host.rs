@@ -69,4 +69,8 @@ impl Host for TensorflowHost {
     fn is_stateful(&self, op: &str) -> bool {
         ffi::op_is_stateful(op)
     }
+
+    fn knows(&self, op: &str) -> bool {
+        ffi::op_is_known(op)
+    }
 }

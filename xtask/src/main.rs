@@ -18,9 +18,10 @@ cargo xtask COMMAND
   test    build everything and run the Rust and Python tests
   lint    check the formatting and run clippy, warnings are errors
   bench   run the benchmarks
+  docs    write the files in docs/ that are made from tables in the code
   help    show this text
 
-demo, test, lint and bench run setup first; what is there already is not made again.
+demo, test, lint, bench and docs run setup first; what is there already is not made again.
 With TFTRT_PYTHON set, that Python is used as it is: no .venv is made, and nothing is installed into it.
 Arguments after `test` go to pytest: cargo xtask test -k guide
 ";
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         "test" => test(&root, &rest),
         "lint" => lint(&root),
         "bench" => bench(&root),
+        "docs" => docs(&root),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -135,6 +137,11 @@ fn bench(root: &Path) -> Result<(), Failure> {
         Step::new(&name).run(python.command(root).arg(&script))?;
     }
     Ok(())
+}
+
+fn docs(root: &Path) -> Result<(), Failure> {
+    python::setup(root)?;
+    Step::new("docs").run(&mut cargo(root, &["run", "--release", "--example", "make_docs"]))
 }
 
 fn has_rust_file(folder: &Path) -> bool {

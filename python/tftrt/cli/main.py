@@ -127,6 +127,19 @@ def parser() -> argparse.ArgumentParser:
     summary.add_argument("directory", metavar="DIR", help="folder of the converted SavedModel")
     summary.set_defaults(command_module="summary")
 
+    report = commands.add_parser(
+        "report",
+        parents=[shared, every],
+        help="show what was converted, what was not and why, and what helps",
+        description="Show the engines of the SavedModel in DIR with their ops, profiles and sizes, and every op outside them with the reason "
+        "and what can be done about it. The reasons are those of the conversion, kept in the model; a model without engines is "
+        "converted in memory to learn them.",
+    )
+    report.add_argument("directory", metavar="DIR", help="folder of the SavedModel")
+    report.add_argument("--json", action="store_true", help="print everything as JSON")
+    report.add_argument("--html", metavar="FILE", help="write everything as one page of HTML; nothing is printed, unless with --json")
+    report.set_defaults(command_module="report")
+
     inspect = commands.add_parser(
         "inspect",
         parents=[every],

@@ -126,3 +126,37 @@ fn keep(backend: &TensorRt, node: &str, cache: &Written, on_disk: &TimingStore, 
         })
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::Model;
+    use crate::engine::Precision;
+
+    #[test]
+    fn settings_and_the_nodes_workspace_reach_the_builder() {
+        let model = Model {
+            onnx: Bytes::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let request = BuildRequest {
+            node: "n",
+            model: &model,
+            profiles: &[],
+            precision: Precision::Fp32,
+            workspace_bytes: 12345,
+            tf32: false,
+        };
+        let of = |set: &[(&str, &str)]| {
+            let (settings, warnings) = Settings::parse(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string()));
+            assert_eq!(warnings, []);
+            options(&request, Typing::default(), &settings)
+        };
+        let default = of(&[]);
+        assert_eq!((default.workspace, default.tf32, default.sparse_weights), (12345, false, true));
+        assert!(!of(&[("TF_TRT_SPARSE_MODE", "false")]).sparse_weights);
+        assert_eq!(of(&[("TFTRT_BUILDER_OPTIMIZATION_LEVEL", "2")]).optimization_level, Some(2));
+        assert_eq!(of(&[("TFTRT_PROFILING_VERBOSITY", "detailed")]).verbosity, Verbosity::Detailed);
+    }
+}

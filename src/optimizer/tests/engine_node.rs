@@ -71,7 +71,12 @@ fn the_engine_node_has_every_attribute_of_the_op() {
         .skip(1)
         .map(|rest| &rest[..rest.find('"').unwrap()])
         .collect();
-    in_op_def.extend(["_use_implicit_batch", "_allow_build_at_runtime", "_profile_generation_mode"]);
+    in_op_def.extend([
+        "_use_implicit_batch",
+        "_allow_build_at_runtime",
+        "_profile_generation_mode",
+        "_tftrt_report",
+    ]);
     in_op_def.sort_unstable();
     assert_eq!(engine.attr.keys().collect::<Vec<_>>(), in_op_def);
     for (name, expected) in [

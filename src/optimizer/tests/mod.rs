@@ -40,6 +40,10 @@ impl Host for Keeper {
     fn is_stateful(&self, op: &str) -> bool {
         op == "NoSuch"
     }
+
+    fn knows(&self, _: &str) -> bool {
+        true
+    }
 }
 
 fn item<'a>(id: &'a str, b: &Builder, preserve: &[&str]) -> Item<'a> {
@@ -71,6 +75,7 @@ fn convert(params: &Params, item: Item<'_>, host: &Keeper, limit: usize) -> Resu
         supports: &supports,
         counter: &AtomicUsize::new(0),
         message_limit: limit,
+        draw: false,
     };
     optimize_with(params, item, &context)
 }

@@ -40,7 +40,7 @@ fn preserved_names_may_carry_ports() {
     )
     .unwrap();
     assert!(outcome.graph.is_none());
-    let report = outcome.report.unwrap();
+    let report = outcome.record.unwrap().native;
     let reason = "excluded by segmenter option. Most likely an input or output node.";
     let entries: Vec<_> = report.entries().filter(|(_, why, _)| *why == reason).map(|(op, _, _)| op).collect();
     assert_eq!(entries, ["MatMul", "Relu"]);
@@ -57,7 +57,7 @@ fn a_segment_that_fails_stays_native_and_the_others_go_on() {
     assert_eq!(node(&graph, "TRTEngineOp_000_000").input, ["out", "b"]);
     node(&graph, "a");
     node(&graph, "w");
-    let report = outcome.report.unwrap();
+    let report = outcome.record.unwrap().native;
     let why = "In a segment that stays native: node 'a' cannot be in a function.";
     assert!(
         report
@@ -77,7 +77,7 @@ fn a_segment_over_the_message_limit_stays_native() {
     b.def.node[1].attr.insert("value".into(), tf::AttrValue { value });
     let outcome = convert(&explicit(1), item("tf_graph", &b, &["end"]), &Keeper::default(), 50_000).unwrap();
     assert!(outcome.graph.is_none(), "the whole graph is over the limit as well");
-    let report = outcome.report.unwrap();
+    let report = outcome.record.unwrap().native;
     let reasons: Vec<&str> = report.entries().filter(|(op, ..)| *op == "MatMul").map(|(_, why, _)| why).collect();
     assert!(
         reasons[0].contains("over protobuf's limit of 50000 bytes for one message"),

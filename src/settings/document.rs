@@ -1,0 +1,141 @@
+//! docs/settings.md, made from the tables.
+
+use super::log_modules::{ALL, LOG_MODULES};
+use super::variables::{Kind, ReadAt, VARIABLES, Variable, WITHOUT_EFFECT};
+use std::fmt::Write as _;
+
+/// The whole file. `cargo xtask docs` writes it, and a test holds what is there against this.
+pub fn markdown() -> String {
+    let mut text = String::from(HEAD);
+    for (title, about, wanted) in SECTIONS {
+        let _ = write!(text, "\n## {title}\n\n{about}\n\n");
+        text.push_str("| Variable | Takes | Default | Read | Effect |\n| --- | --- | --- | --- | --- |\n");
+        for variable in VARIABLES.iter().filter(|v| wanted(v)) {
+            row(&mut text, variable);
+        }
+    }
+    text.push_str(LOG_HEAD);
+    for module in LOG_MODULES {
+        let names = std::iter::once(&module.name).chain(module.aliases);
+        let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+        let _ = writeln!(text, "| {} | {} | {} |", names.join(", "), module.first, module.second);
+    }
+    let _ = writeln!(text, "| `{ALL}` | all of the above, and what has no module | |");
+    text
+}
+
+/// Title, introduction, and which variables are in it.
+type Section = (&'static str, &'static str, fn(&Variable) -> bool);
+
+const SECTIONS: &[Section] = &[
+    (
+        "TF-TRT's",
+        "They keep their names and their values. The number behind an effect is the section of NVIDIA's TF-TRT user guide.",
+        |v| v.name.starts_with("TF_") && !is_without_effect(v),
+    ),
+    (
+        "TF-TRT's, without an effect here",
+        "They are read, so that scripts which set them go on to work; where one asks for something, the log says once that it gets nothing.",
+        is_without_effect,
+    ),
+    (
+        "Of this library",
+        "`ORT_DYLIB_PATH` is the name that the bindings of ONNX Runtime gave it.",
+        |v| !v.name.starts_with("TF_"),
+    ),
+];
+
+const HEAD: &str = "\
+# Settings
+
+<!-- Made from the table in src/settings/variables.rs by `cargo xtask docs`: change it there. -->
+
+Every environment variable that the library reads. One that is empty counts as not set. A value that is not understood is named in
+TensorFlow's log, once, with what the variable takes and what is used instead; so is a variable whose name begins with `TF_TRT_` and is
+not here.
+
+When a variable is read: **use**, whenever it matters, so that a program may set it after the import; **start**, once, when the library
+needs it first; **import**, by `import tftrt`; **build**, when the library is compiled.
+";
+
+const LOG_HEAD: &str = "
+## Verbose logging
+
+The library writes to TensorFlow's log, so TensorFlow's own variables rule it; they are read once, when TensorFlow starts. What goes
+wrong is logged whatever they say, down to `TF_CPP_MIN_LOG_LEVEL`. For more, the levels 1 and 2 are switched on for all of TensorFlow by
+`TF_CPP_MAX_VLOG_LEVEL=1` (or 2), and for parts of this library by the names that TF-TRT's source files had, which also stand in
+front of the lines:
+
+    TF_CPP_VMODULE=segment=2,convert_graph=2,convert_nodes=2,trt_engine_op=1,trt_logger=2
+
+| Module | Level 1 | Level 2, beside that |
+| --- | --- | --- |
+";
+
+fn why_without_effect(variable: &Variable) -> Option<&'static str> {
+    let found = WITHOUT_EFFECT.iter().find(|(name, _)| *name == variable.name);
+    found.map(|(_, why)| *why)
+}
+
+fn is_without_effect(variable: &Variable) -> bool {
+    why_without_effect(variable).is_some()
+}
+
+fn takes(kind: Kind) -> String {
+    match kind {
+        Kind::Bool => "`true`, `false`, `1`, `0`".into(),
+        Kind::Integer => "a whole number".into(),
+        Kind::List => "names, separated by commas".into(),
+        Kind::Path => "a path".into(),
+        Kind::IntegerOrPath => "a whole number, or a path".into(),
+        Kind::Choice(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn row(text: &mut String, variable: &Variable) {
+    let read = match variable.read {
+        ReadAt::Build => "build",
+        ReadAt::Import => "import",
+        ReadAt::Start => "start",
+        ReadAt::Use => "use",
+    };
+    let default = match variable.default {
+        "" => String::new(),
+        value => format!("`{value}`"),
+    };
+    let mut effect = variable.what.to_string();
+    if let Some(why) = why_without_effect(variable) {
+        effect = format!("In TF-TRT: {effect} Here nothing: {why}.");
+    }
+    if let Some(section) = variable.guide_section {
+        let _ = write!(effect, " ({section})");
+    }
+    // A bar would end the cell.
+    let effect = effect.replace('|', "\\|").replace('<', "&lt;");
+    let _ = writeln!(
+        text,
+        "| `{}` | {} | {default} | {read} | {effect} |",
+        variable.name,
+        takes(variable.kind)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_what_the_tables_make() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+        let written = std::fs::read_to_string(file).unwrap();
+        assert!(written == markdown(), "docs/settings.md is stale: run `cargo xtask docs`");
+    }
+
+    #[test]
+    fn every_variable_has_its_row() {
+        let text = markdown();
+        for variable in VARIABLES {
+            assert_eq!(text.matches(&format!("\n| `{}` |", variable.name)).count(), 1, "{}", variable.name);
+        }
+    }
+}
