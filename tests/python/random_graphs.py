@@ -78,6 +78,7 @@ class Program:
     steps: list[Step]
     outputs: list[int]
     values: list[Value]
+    options: dict  # how it is converted
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, *arguments):
@@ -109,7 +110,7 @@ class Program:
 
     def __str__(self):
         show = lambda i: f"%{i}: {self.values[i].dtype.name}{self.values[i].known} {[list(r[0].shape) for r in self.values[i].runs]}"
-        lines = [f"seed {self.seed}", *(f"  {show(i)} = input" for i in range(len(self.specs)))]
+        lines = [f"seed {self.seed} {self.options or ''}", *(f"  {show(i)} = input" for i in range(len(self.specs)))]
         for step in self.steps:
             lines.append(f"  {', '.join(map(show, step.outputs))} = {step.name}({', '.join(f'%{i}' for i in step.inputs)})")
         return "\n".join([*lines, f"  outputs {self.outputs}"])
@@ -198,8 +199,9 @@ class Growth:
         used = {i for step in self.steps for i in step.inputs}
         outputs = [i for step in self.steps for i in step.outputs if i not in used][-10:]
         if self.chance(0.2):
-            outputs.append(self.choice(self.values[len(self.specs) :]).id)
-        return Program(seed, self.specs, self.steps, list(dict.fromkeys(outputs)), self.values)
+            outputs.append(self.choice(self.values).id)
+        options = self.choice([{}, {}, {}, {"minimum_segment_size": 3}, {"dynamic": False, "maximum_cached_engines": 2}])
+        return Program(seed, self.specs, self.steps, list(dict.fromkeys(outputs)), self.values, options)
 
 
 def useful(value: Value) -> bool:
@@ -236,6 +238,8 @@ def grow(seed: int) -> Program:
         g.input(i32, dims(g.choice(kinds)), symbols)
     if g.chance(0.15):
         g.input(b, dims(g.choice(kinds)), symbols)
+    if g.chance(0.1):
+        g.input(f16, dims(g.choice(kinds)), symbols)
     if g.chance(0.1):
         g.input(i64, dims(g.choice(kinds)), symbols)
     target = g.number(5, 60)
@@ -274,7 +278,7 @@ def run(program: Program, convert) -> tuple[list[str], object]:
     """Converts and runs the program with both shape sets; what is wrong, and what it was converted to."""
     import tftrt
 
-    converted = convert(program, program.specs)
+    converted = convert(program, program.specs, **program.options)
     sets = [program.inputs(at) for at in range(SETS)]
     converted.build(*sets)
     before = dict(tftrt.stats()["totals"])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from op_cases import CASES, Case, b, f32, i32, reasons, spec
-from test_convert_direct import STAYS_NATIVE, segment, session, to_onnx
+from test_convert_direct import STAYS_NATIVE, all_segments, segment, session, to_onnx
 
 raw = tf.raw_ops
 DIFFERENCES = reasons("edge_differences.txt")
@@ -184,11 +184,10 @@ EXACT = exact()
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
     """`({case: ONNX model}, {case: native function}, what the converter said)` of all cases of this file, converted by one process."""
-    segments, natives = {}, {}
-    for case in [*chosen(), *RANKED, *EXACT]:
-        segments[case.name], natives[case.name] = segment(case.fn, case.specs, case.fold)
-    paths, said = to_onnx(tmp_path_factory.mktemp("edges"), segments)
-    return paths, natives, said
+    made = {case.name: all_segments()[case.name] for case in chosen()}
+    made |= {case.name: segment(case.fn, case.specs, case.fold) for case in [*RANKED, *EXACT]}
+    paths, said = to_onnx(tmp_path_factory.mktemp("edges"), {name: definition for name, (definition, _) in made.items()})
+    return paths, {name: native for name, (_, native) in made.items()}, said
 
 
 def difference(case, expected, found):
