@@ -49,27 +49,34 @@ to date: change the converters (`src/convert/ops/<family>.rs`), the cases (`test
 
 
 def family(op):
-    """The file with the op's converter: its name in quotes stands behind the head of a list."""
+    """The file with the op's record: its name in quotes is the field `op`, or the first thing that a macro or a function is given."""
+    record = re.compile(rf'(op: |\w!?\(\s*)"{op}"')
     for path in sorted((ROOT / "src/convert/ops").glob("*.rs")):
-        text = path.read_text()
-        lists = text[text.find("pub const CONVERTERS") :] if "pub const CONVERTERS" in text else ""
-        if f'"{op}"' in lists:
+        _, _, lists = path.read_text().partition("pub const CONVERTERS")
+        if record.search(lists):
             return path.stem
-    return "other"
+    return "-"
 
 
 def main_type(node):
-    """The attribute that names the type which the op computes in, and the type's number."""
-    for name in ("T", "SrcT", "Tparams", "dtype", "TI", "Tidx", "type"):
-        if name in node.attr and node.attr[name].type:
-            return name, node.attr[name].type
-    return None, 0
+    """The attribute that names the type which the op computes in; None where that type is fixed."""
+    own = [a.name for a in op_def_registry.get(node.op).attr if a.type == "type"]
+    return next((name for name in ("T", "SrcT", "Tparams", "dtype", "Ta", *(["Tidx"] if node.op == "Range" else [])) if name in own), None)
 
 
 def allowed(op, attribute):
     """What TensorFlow itself admits for an attribute of an op."""
     definition = next(a for a in op_def_registry.get(op).attr if a.name == attribute)
     return list(definition.allowed_values.list.type) or [t.as_datatype_enum for t in TYPES]
+
+
+def of_type(node, arguments, attribute):
+    """For each of a node's inputs (or outputs, by the OpDef's `arguments`) whether its type is that attribute's."""
+    flags = []
+    for argument in arguments:
+        count = node.attr[argument.number_attr].i if argument.number_attr else 1
+        flags += [argument.type_attr == attribute] * count
+    return flags
 
 
 def producers(definition, node):
@@ -83,12 +90,16 @@ def with_type(definition, name, number):
     """The graph with the main type of the node `name` changed, in its inputs, its outputs and its attribute."""
     changed = graph_pb2.GraphDef.FromString(definition.SerializeToString())
     node = next(n for n in changed.node if n.name == name)
-    attribute, now = main_type(node)
-    node.attr[attribute].type = number
-    for other, port in [*producers(changed, node), *((node, i) for i in range(len(node.attr["_output_types"].list.type)))]:
-        types = other.attr["_output_types"].list.type
-        if types[port] == now:
-            types[port] = number
+    attribute, op = main_type(node), op_def_registry.get(node.op)
+    # BatchMatMulV3 has a type for each side.
+    attributes = ("Ta", "Tb", "Tout") if attribute == "Ta" else (attribute,)
+    for each in attributes:
+        node.attr[each].type = number
+        ports = zip(producers(changed, node), of_type(node, op.input_arg, each))
+        outputs = zip(((node, i) for i in range(len(node.attr["_output_types"].list.type))), of_type(node, op.output_arg, each))
+        for (other, port), same in [*ports, *outputs]:
+            if same:
+                other.attr["_output_types"].list.type[port] = number
     return changed
 
 
@@ -119,8 +130,11 @@ def probes(definition, name, op):
     """Variants of a case's graph: `(kind, detail, graph)`."""
     yield "as it is", None, definition
     node = next(n for n in definition.node if n.name == name)
-    attribute, _ = main_type(node)
-    if attribute:
+    attribute = main_type(node)
+    if attribute is None:
+        fixed = dtypes.as_dtype(producers(definition, node)[0][0].attr["_output_types"].list.type[0])
+        yield "type", SHORT.get(fixed.name, fixed.name), definition
+    else:
         for dtype in TYPES:
             if dtype.as_datatype_enum in allowed(op, attribute):
                 yield "type", SHORT[dtype.name], with_type(definition, name, dtype.as_datatype_enum)
@@ -146,7 +160,7 @@ def asked(folder):
         if not nodes or chosen[case.op] > PROBED and case.name not in STAYS_NATIVE:
             continue
         for i, (kind, detail, graph) in enumerate(probes(definition, nodes[0], case.op)):
-            if case.name in STAYS_NATIVE and kind != "as it is":
+            if case.name in STAYS_NATIVE and kind == "condition":
                 continue
             path = folder / f"{case.name}.{i}.pb"
             path.write_bytes(graph.SerializeToString())
