@@ -132,8 +132,9 @@ def probes(definition, name, op):
     node = next(n for n in definition.node if n.name == name)
     attribute = main_type(node)
     if attribute is None:
-        fixed = dtypes.as_dtype(producers(definition, node)[0][0].attr["_output_types"].list.type[0])
-        yield "type", SHORT.get(fixed.name, fixed.name), definition
+        fixed = op_def_registry.get(op).input_arg[0].type
+        if fixed:
+            yield "type", SHORT[dtypes.as_dtype(fixed).name], definition
     else:
         for dtype in TYPES:
             if dtype.as_datatype_enum in allowed(op, attribute):

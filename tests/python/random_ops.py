@@ -240,7 +240,14 @@ def reduction(g):
     if x.dtype == f32:
         names |= {"mean": tf.reduce_mean, "norm": tf.math.reduce_euclidean_norm, "logsumexp": tf.reduce_logsumexp, "variance": tf.math.reduce_variance}
     name, over, keep = g.choice(list(names)), axes(g, x), g.chance(0.5)
+    if name == "prod" and not small_product(x):
+        return None
     return [x], lambda x: names[name](x, over, keepdims=keep), f"{name} over {over}"
+
+
+def small_product(x):
+    """Whether int32 holds the product of all elements: beyond it TensorFlow wraps around, and ONNX Runtime does not."""
+    return all(np.abs(run[0].numpy().astype(np.float64)).clip(1).prod() < 2**31 for run in x.runs)
 
 
 @op(0.5)
@@ -275,7 +282,7 @@ def cumulative(g):
     if not x:
         return None
     f, axis, exclusive, reverse = tf.cumsum, g.number(-x.rank, x.rank - 1), g.chance(0.5), g.chance(0.5)
-    if x.known[axis] is not None and g.chance(0.3):
+    if x.known[axis] is not None and g.chance(0.3) and small_product(x):
         f = tf.math.cumprod
     return [x], lambda x: f(x, axis, exclusive=exclusive, reverse=reverse)
 
@@ -617,7 +624,7 @@ def einsum(g):
 
 # Images.
 def image(g, least=1):
-    return g.pick(ranks=(4,), where=lambda v: v.known[-1] and v.least(1) >= least and v.least(2) >= least)
+    return g.pick(ranks=(4,), where=lambda v: v.known[-1] and v.least(1) >= least and v.least(2) >= least and not v.empty())
 
 
 @op(2.5)
