@@ -410,6 +410,8 @@ fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &
 }
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 pub(crate) mod test_graphs;
 #[cfg(test)]
 mod tests;

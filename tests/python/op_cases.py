@@ -475,3 +475,4 @@ case("Const", lambda x: (lambda y: (y, y, tf.nn.relu(y)))(x * 2.0), [spec([None,
 import op_cases_more  # noqa: E402, F401 - it adds its cases to CASES
 import op_cases_table  # noqa: E402, F401
 import op_cases_recur  # noqa: E402, F401
+import op_cases_random  # noqa: E402, F401

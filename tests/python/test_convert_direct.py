@@ -4,6 +4,7 @@ Needs `cargo build --release --example segment_to_onnx` first.
 """
 
 import collections
+import functools
 import pathlib
 import subprocess
 
@@ -111,15 +112,17 @@ def compare(case, native, ort):
                 np.testing.assert_array_equal(f, e)
 
 
+@functools.cache
+def all_segments():
+    """`{name: (segment, native function)}` of all cases; traced once for every test that asks."""
+    return {case.name: segment(case.fn, case.specs, case.fold) for case in CASES}
+
+
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory):
     """All cases, converted in one process: `({name: onnx path}, {name: native function}, stderr)`."""
-    folder = tmp_path_factory.mktemp("onnx")
-    segments, natives = {}, {}
-    for case in CASES:
-        segments[case.name], natives[case.name] = segment(case.fn, case.specs, case.fold)
-    paths, said = to_onnx(folder, segments)
-    return paths, natives, said
+    paths, said = to_onnx(tmp_path_factory.mktemp("onnx"), {name: definition for name, (definition, _) in all_segments().items()})
+    return paths, {name: native for name, (_, native) in all_segments().items()}, said
 
 
 def test_names_are_unique_and_every_op_has_a_case():

@@ -71,16 +71,14 @@ fn truncating_fold(a: i64, b: i64) -> Option<i64> {
     a.checked_div(b)
 }
 
-/// floor(a/b). For integers (a - (a mod b)) / b, exact because ONNX's Mod has the sign of the divisor.
+/// floor(a/b).
 fn floor_div(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let out = if cx.dtype(0).is_float() {
         let quotient = cx.emit("Div", &[&x[0], &x[1]], &[]);
         cx.emit("Floor", &[&quotient], &[])
     } else {
-        let rest = integer_mod(cx, form, &x[0], &x[1])?;
-        let multiple = cx.emit("Sub", &[&x[0], &rest], &[]);
-        divide(cx, form, &multiple, &x[1])?
+        integer_floor_div(cx, form, &x[0], &x[1])?
     };
     cx.give(0, form, out)?;
     let known = fold_elements(cx, |a, b| {
@@ -89,6 +87,26 @@ fn floor_div(cx: &mut Context) -> Result<(), Reason> {
     });
     cx.know(0, known);
     Ok(())
+}
+
+/// floor(a/b) of integers. Sizes, which int64 holds with room to spare, are (a - (a mod b)) / b, exact because ONNX's Mod has the
+/// sign of the divisor. That difference can leave int32, so elsewhere it is a/b, and 1 less where there is a rest and the signs
+/// differ.
+fn integer_floor_div(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
+    let rest = integer_mod(cx, form, x, y)?;
+    if form == Form::Wide {
+        let multiple = cx.emit("Sub", &[x, &rest], &[]);
+        return divide(cx, form, &multiple, y);
+    }
+    let (zero, one) = (cx.scalar(cx.dtype(0), 0.0)?, cx.scalar(cx.dtype(0), 1.0)?);
+    let quotient = divide(cx, form, x, y)?;
+    let below = cx.emit("Sub", &[&quotient, &one], &[]);
+    let (negative_x, negative_y) = (cx.emit("Less", &[x, &zero], &[]), cx.emit("Less", &[y, &zero], &[]));
+    let differ = cx.emit("Xor", &[&negative_x, &negative_y], &[]);
+    let exact = cx.emit("Equal", &[&rest, &zero], &[]);
+    let inexact = cx.emit("Not", &[&exact], &[]);
+    let rounded = cx.emit("And", &[&differ, &inexact], &[]);
+    Ok(cx.emit("Where", &[&rounded, &below, &quotient], &[]))
 }
 
 /// The remainder with the divisor's sign. ONNX gives it for integers; for floats it gives C's fmod, corrected here as

@@ -111,6 +111,7 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
     for i in 0..view.count() {
         check("input", i, view.info(i)?)?;
     }
+    check_wide_constants(view)?;
     if view.node().outputs.is_empty() {
         return Err("The types and shapes of the outputs are unknown".to_string());
     }
@@ -121,6 +122,31 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
         view.node().outputs.len()
     };
     (0..outputs).try_for_each(|i| check("output", i, view.out(i)?))
+}
+
+/// Larger int64 constants are not read to judge a node.
+const MAX_READ: i64 = 1 << 16;
+
+/// Fails where an int64 constant holds more than int32 does: TensorRT 8.6 makes int32 of int64, and clamps. Slices bear that: a
+/// number over every size is "to the end" before and after.
+fn check_wide_constants(view: View) -> Result<(), Reason> {
+    if matches!(view.op(), "Slice" | "StridedSlice") {
+        return Ok(());
+    }
+    for i in 0..view.count() {
+        let info = view.info(i)?;
+        let elements = info.shape.full().map(|dims| dims.iter().product::<i64>());
+        if info.dtype != DType::INT64 || elements.is_none_or(|n| n > MAX_READ) {
+            continue;
+        }
+        let values = view.constant(i).and_then(|c| c.to_i64s()).unwrap_or_default();
+        if let Some(wide) = values.into_iter().find(|&v| i32::try_from(v).is_err()) {
+            return Err(format!(
+                "An engine cannot hold input {i}: {wide} is beyond int32, which TensorRT 8.6 makes of int64."
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Predicate: every input has one of the types `allowed`.

@@ -1,0 +1,18 @@
+"""More of the table of `op_cases`: what random graphs and edges have found, each as small as it gets."""
+
+import numpy as np
+import tensorflow as tf
+from op_cases import BATCHES, case, i32, i64, raw, spec
+
+# (a - (a mod b)) / b leaves int32 where a is near its end.
+ENDS = np.array([2**31 - 1, -(2**31), -(2**31) + 1, 7, -7, 0])
+DIVISORS = np.array([2**31 - 1, -(2**31), 1, -1, 2, -3])
+LEFT, RIGHT = (np.ravel(side) for side in np.meshgrid(ENDS, DIVISORS))
+for op in ["FloorDiv", "FloorMod", "TruncateDiv", "TruncateMod"]:
+    case(op, lambda x, y, f=getattr(raw, op): f(x=x, y=y), [spec([None], i32)] * 2, [], "ends_of_int32", values=((LEFT, RIGHT),))
+case("FloorDiv", lambda x: tf.math.floordiv(x, -3), [spec([None, 3], i32)], BATCHES, "by_constant", low=-9, high=9)
+
+# int64 inside an engine is int32 to TensorRT 8.6, which clamps constants: only the ends of slices bear that.
+case("Mul", lambda x: tf.cast(tf.cast(x, i64) * 2**33 // 2**33, i32), [spec([None], i32)], [[[3]]], "beyond_int32")
+case("StridedSlice", lambda x: raw.StridedSlice(input=x, begin=tf.constant([1], i64), end=tf.constant([2**62], i64), strides=tf.constant([1], i64)) * 2.0,
+     [spec([None])], [[[3]], [[1]]], "end_beyond_int32")
