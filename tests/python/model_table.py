@@ -1,0 +1,103 @@
+"""The checked-in table of whole models, `model_table.txt`, and its copy in docs/models.md.
+
+    TFTRT_WRITE_MODEL_TABLE=1 cargo xtask test -k model_table
+
+converts all models and writes both anew (with a narrower `-k`, the rows of the models that ran); `python tests/python/model_table.py` writes
+docs/models.md from the table as it stands.
+"""
+
+import dataclasses
+import pathlib
+
+HERE = pathlib.Path(__file__).resolve().parent
+TABLE = HERE / "model_table.txt"
+DOCUMENT = HERE.parents[1] / "docs" / "models.md"
+WRITE = "TFTRT_WRITE_MODEL_TABLE"
+
+HEAD = f"""\
+# What becomes of whole models: see docs/models.md. Written by {WRITE}=1 cargo xtask test -k model_table
+# model | ops | converted | share | engines | transposes inside | entering | leaving | stays native | why
+"""
+
+INTRODUCTION = f"""\
+# Whole models
+
+What the converter makes of each model in `tests/python/model_zoo`, in explicit batch mode (`use_dynamic_shape=True`) with a
+`minimum_segment_size` of 3. `tests/python/test_model_table.py` converts every one with the stock `TrtGraphConverterV2`, runs it at two
+batch sizes on the CPU backend, compares with native TensorFlow, and fails where a row is no longer what stands here: fewer ops in
+engines, more engines, more transposes; and also where it has become better and the table does not say so. This page is written by
+
+    {WRITE}=1 cargo xtask test -k model_table
+
+- Ops: nodes of the graph after TensorFlow's own passes. Not counted: constants, placeholders, nodes that do nothing (Identity, NoOp).
+- Transposes: nodes of the engines' ONNX models that change between NHWC and NCHW. Inside: between two operations on images
+  (convolutions, pools, batch norms, resizes). Entering, leaving: at the engine's edges, as the image comes in and before what flattens it.
+
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What became of one model."""
+
+    model: str
+    ops: int
+    converted: int
+    engines: int
+    inside: int
+    entering: int
+    leaving: int
+    # Op types outside the engines, with their counts.
+    native: str
+    why: str
+
+    @property
+    def share(self) -> str:
+        return f"{100 * self.converted / self.ops:.1f} %"
+
+    def cells(self) -> list[str]:
+        fields = [self.model, self.ops, self.converted, self.share, self.engines, self.inside, self.entering, self.leaving]
+        return [*map(str, fields), self.native or "-", self.why or "-"]
+
+    def worse(self, known: "Row") -> list[str]:
+        """In what this row is worse than the known one, in words."""
+        found = []
+        if self.converted * known.ops < known.converted * self.ops:
+            found.append(f"{self.converted} of {self.ops} ops are converted, where it were {known.converted} of {known.ops}")
+        for name in ("engines", "inside", "entering", "leaving"):
+            now, then = getattr(self, name), getattr(known, name)
+            if now > then:
+                found.append(f"{name}: {now}, where it was {then}")
+        return found
+
+
+def read() -> dict[str, Row]:
+    rows = {}
+    for line in TABLE.read_text().splitlines() if TABLE.exists() else []:
+        if line.startswith("#"):
+            continue
+        model, ops, converted, _, engines, inside, entering, leaving, native, why = (cell.strip() for cell in line.split("|"))
+        numbers = map(int, (ops, converted, engines, inside, entering, leaving))
+        rows[model] = Row(model, *numbers, "" if native == "-" else native, "" if why == "-" else why)
+    return rows
+
+
+def document(rows: dict[str, Row]) -> str:
+    titles = ["Model", "Ops", "Converted", "Share", "Engines", "Inside", "Entering", "Leaving", "Stays native", "Why"]
+    lines = ["| " + " | ".join(titles) + " |", "| --- " + "| ---: " * 7 + "| --- | --- |"]
+    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows.values()]
+    return INTRODUCTION + "\n".join(lines) + "\n"
+
+
+def write(rows: dict[str, Row], names: list[str]) -> None:
+    """Writes the table and the page, in the order of `names`; rows of other models go."""
+    rows = {name: rows[name] for name in names if name in rows}
+    cells = [row.cells() for row in rows.values()]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    TABLE.write_text(HEAD + "\n".join(lines) + "\n")
+    DOCUMENT.write_text(document(rows))
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document(read()))
