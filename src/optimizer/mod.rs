@@ -135,7 +135,7 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     let has_effect = |op: &str| op != "_Arg" && (context.host.is_stateful(op) || segment::steers(op));
     let flow::Flow { mut graph, stays } = flow::take_out(
         graph,
-        &flow::Sizes(sizes),
+        flow::Sizes(sizes),
         &flow::Rules {
             supports: &|graph, id| may_enter(context, graph, id),
             has_effect: &has_effect,
@@ -165,6 +165,7 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         let node = &graph.nodes[node];
         // What control flow is made of has no converter by itself: say what is in the way of the whole.
         let told = stays.get(node.name()).filter(|_| flow::is_part(node.op()));
+        let told = told.map(String::as_str).or_else(|| flow::call_stays(node));
         report.add(node.op(), told.unwrap_or(reason));
     }
     let mut segments = found.segments;

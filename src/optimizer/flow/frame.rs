@@ -60,7 +60,10 @@ pub fn takers(graph: &Graph) -> Vec<Vec<NodeId>> {
 pub fn frames(graph: &Graph) -> BTreeMap<String, Vec<NodeId>> {
     let mut found: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
     for (id, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op() == "Enter") {
-        found.entry(node.attr_s("frame_name").unwrap_or_default().into()).or_default().push(id);
+        found
+            .entry(node.attr_s("frame_name").unwrap_or_default().into())
+            .or_default()
+            .push(id);
     }
     found
 }

@@ -18,7 +18,6 @@ const MAX_ROUNDS: usize = 512;
 /// Nodes of all rounds together. An engine's time to build grows with them.
 const MAX_NODES: usize = 6000;
 
-
 #[derive(Clone)]
 struct Tensor {
     /// As an entry of `NodeDef.input`; `None` for a known value that no node holds yet.
@@ -43,14 +42,24 @@ struct Unroller<'a> {
     unpacked: HashMap<NodeId, Vec<Option<Tensor>>>,
     /// Constants that were made, by type and value.
     constants: HashMap<(DType, i64), String>,
+    /// A node of the loop around this one. What takes nothing has to wait for it, or it would be outside of that loop.
+    around: Option<NodeId>,
 }
 
-/// Unrolls `frame`; gives the number of its rounds, too. `takers` are those of [`super::frame::takers`], `order` is a topological order of the graph. Whatever takes its
+/// Unrolls `frame`; gives the number of its rounds, too. `takers` are those of [`super::frame::takers`], `order` is a topological order of the graph, `around`
+/// a node of the loop that this one is in. Whatever takes its
 /// results is made to wait for `waits`.
 ///
 /// # Errors
 /// Why it stays a loop.
-pub fn unroll(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], order: &[NodeId], waits: &BTreeSet<NodeId>) -> Result<(Change, usize), Reason> {
+pub fn unroll(
+    graph: &Graph,
+    frame: &Frame,
+    takers: &[Vec<NodeId>],
+    order: &[NodeId],
+    around: Option<NodeId>,
+    waits: &BTreeSet<NodeId>,
+) -> Result<(Change, usize), Reason> {
     let mut unroller = Unroller {
         graph,
         frame,
@@ -58,6 +67,7 @@ pub fn unroll(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], order: &[Nod
         names: HashSet::new(),
         unpacked: HashMap::new(),
         constants: HashMap::new(),
+        around,
     };
     let firsts = frame.variables.iter().map(|variable| unroller.outside(variable.first));
     let mut now: Vec<Value> = firsts.collect::<Result<_, _>>()?;
@@ -167,7 +177,10 @@ impl Unroller<'_> {
                 let size = size.and_then(|size| usize::try_from(size).ok());
                 let size = size.ok_or_else(|| self.because(port.node, "makes a list whose size is not known"))?;
                 if size > MAX_ROUNDS {
-                    return Err(self.because(port.node, &format!("makes a list of {size} elements, over the limit of {MAX_ROUNDS}")));
+                    return Err(self.because(
+                        port.node,
+                        &format!("makes a list of {size} elements, over the limit of {MAX_ROUNDS}"),
+                    ));
                 }
                 Ok(Value::List(vec![None; size]))
             }
@@ -197,7 +210,10 @@ impl Unroller<'_> {
             return Err(self.because(list, "makes a list whose size is open"));
         };
         if !(1..=MAX_ROUNDS as i64).contains(&size) {
-            return Err(self.because(list, &format!("makes a list of {size} elements, of 1 to {MAX_ROUNDS} that are followed")));
+            return Err(self.because(
+                list,
+                &format!("makes a list of {size} elements, of 1 to {MAX_ROUNDS} that are followed"),
+            ));
         }
         let element = TensorInfo {
             dtype: info.dtype,
@@ -342,6 +358,9 @@ impl Unroller<'_> {
         let mut def = node.def.clone();
         def.name.clone_from(&name);
         def.input = tensors.iter().map(|tensor| self.text(tensor)).collect();
+        if def.input.is_empty() {
+            def.input.extend(self.anchor());
+        }
         // Beside whom a node was placed does not matter to what an engine may hold.
         def.attr.remove("_class");
         self.made.push((def, node.outputs.clone()));
@@ -355,6 +374,10 @@ impl Unroller<'_> {
             values.insert(port, Value::Tensor(tensor));
         }
         Ok(())
+    }
+
+    fn anchor(&self) -> Option<String> {
+        self.around.map(|id| format!("^{}", self.name(id)))
     }
 
     /// The list that input 0 is, and the place that input 1 names.
@@ -381,16 +404,23 @@ impl Unroller<'_> {
             return name.clone();
         }
         let name = self.fresh(&format!("{}/{}_{value}", self.frame.name, dtype.name()));
-        self.made.push((fold::node(&name, dtype, value), vec![TensorInfo {
-            dtype,
-            shape: PartialShape::scalar(),
-        }]));
+        let mut def = fold::node(&name, dtype, value);
+        def.input.extend(self.anchor());
+        let shape = PartialShape::scalar();
+        self.made.push((def, vec![TensorInfo { dtype, shape }]));
         self.constants.insert((dtype, value), name.clone());
         name
     }
 
     /// Gives the last value of a variable to those that take it from `exit`. The exit keeps its name.
-    fn leave(&mut self, exit: NodeId, last: &Value, takers: &[Vec<NodeId>], waits: &BTreeSet<NodeId>, gone: &mut HashSet<NodeId>) -> Result<(), Reason> {
+    fn leave(
+        &mut self,
+        exit: NodeId,
+        last: &Value,
+        takers: &[Vec<NodeId>],
+        waits: &BTreeSet<NodeId>,
+        gone: &mut HashSet<NodeId>,
+    ) -> Result<(), Reason> {
         let controls: Vec<String> = waits.iter().map(|&id| format!("^{}", self.name(id))).collect();
         let exit_node = &self.graph.nodes[exit];
         let mut def = exit_node.def.clone();
