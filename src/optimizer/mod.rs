@@ -193,7 +193,7 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     let has_effect = |op: &str| op != "_Arg" && (context.host.is_stateful(op) || segment::steers(op));
     let flow::Flow { mut graph, stays } = flow::take_out(
         graph,
-        &flow::Sizes(sizes),
+        flow::Sizes(sizes),
         &flow::Rules {
             supports: &|graph, id| may_enter(context, graph, id),
             has_effect: &has_effect,
@@ -222,8 +222,9 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     for (&node, reason) in &mut native {
         let node = &graph.nodes[node];
         // What control flow is made of has no converter by itself: say what is in the way of the whole.
-        if let Some(told) = stays.get(node.name()).filter(|_| flow::is_part(node.op())) {
-            reason.clone_from(told);
+        let told = stays.get(node.name()).filter(|_| flow::is_part(node.op()));
+        if let Some(told) = told.map(String::as_str).or_else(|| flow::call_stays(node)) {
+            *reason = told.to_string();
         }
     }
     let mut segments = found.segments;

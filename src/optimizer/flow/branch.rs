@@ -11,7 +11,7 @@ use super::Change;
 use super::sizes::Sizes;
 use crate::convert::Reason;
 use crate::graph::{DType, Graph, NodeId, Port};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Nodes of both sides together. More are worth running one side only.
 const MAX_NODES: usize = 32;
@@ -23,6 +23,19 @@ pub struct Branches {
     /// The nodes of both sides.
     pub inside: BTreeSet<NodeId>,
     pub merges: Vec<Merge>,
+}
+
+impl Branches {
+    /// The tensor at `port`; what a `Switch` hands on is what it takes.
+    pub fn source(&self, graph: &Graph, mut port: Port) -> Port {
+        while self.switches.contains(&port.node) {
+            match graph.nodes[port.node].inputs.first() {
+                Some(&from) => port = from,
+                None => break,
+            }
+        }
+        port
+    }
 }
 
 #[derive(Debug)]
@@ -115,7 +128,7 @@ fn is_cheap(op: &str) -> bool {
         "Abs", "Add", "AddV2", "BiasAdd", "Cast", "Ceil", "Const", "Cos", "Elu", "Equal", "Erf", "Exp", "Expm1", "Floor", "Greater",
         "GreaterEqual", "Identity", "LeakyRelu", "Less", "LessEqual", "Log", "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr", "Max",
         "Maximum", "Mean", "Min", "Minimum", "Mul", "Neg", "NoOp", "NotEqual", "OnesLike", "RealDiv", "Reciprocal", "Relu", "Relu6",
-        "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt", "Square",
+        "Round", "Rsqrt", "SelectV2", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt", "Square",
         "SquaredDifference", "StopGradient", "Sub", "Sum", "Tan", "Tanh", "ZerosLike",
     ];
     OPS.contains(&op)
@@ -132,16 +145,7 @@ fn check(graph: &Graph, branches: &Branches, sizes: &Sizes) -> Result<(), Reason
         let node = &graph.nodes[id];
         format!("node '{}' ({}) {what}", node.name(), node.op())
     };
-    // What a Switch hands on is what it takes.
-    let source = |mut port: Port| {
-        while branches.switches.contains(&port.node) {
-            match graph.nodes[port.node].inputs.first() {
-                Some(&from) => port = from,
-                None => break,
-            }
-        }
-        port
-    };
+    let source = |port| branches.source(graph, port);
     let size = branches
         .inside
         .iter()
@@ -161,10 +165,11 @@ fn check(graph: &Graph, branches: &Branches, sizes: &Sizes) -> Result<(), Reason
         if reduces(node.op()) && !known(1) {
             return Err(because(id, "reduces axes that are no constant"));
         }
-        if let (&[a, b], false) = (node.inputs.as_slice(), reduces(node.op()))
-            && !sizes.broadcast(graph, source(a), source(b))
-        {
-            return Err(because(id, "takes operands whose shapes may not fit"));
+        let operands = if reduces(node.op()) { &node.inputs[..1] } else { &node.inputs[..] };
+        for (at, &a) in operands.iter().enumerate() {
+            if operands[..at].iter().any(|&b| !sizes.broadcast(graph, source(a), source(b))) {
+                return Err(because(id, "takes operands whose shapes may not fit"));
+            }
         }
     }
     for merge in &branches.merges {
@@ -190,17 +195,7 @@ pub fn choose(
     check(graph, branches, sizes)?;
     let text = |port: Port| super::super::body::input_text(graph.nodes[port.node].name(), port.index);
     let mut gone: HashSet<NodeId> = branches.switches.iter().copied().collect();
-    let passed: HashMap<NodeId, Port> = branches
-        .switches
-        .iter()
-        .filter_map(|&id| Some((id, *graph.nodes[id].inputs.first()?)))
-        .collect();
-    let source = |mut port: Port| {
-        while let Some(&from) = passed.get(&port.node) {
-            port = from;
-        }
-        port
-    };
+    let source = |port| branches.source(graph, port);
     let mut made = Vec::new();
     for &id in &branches.inside {
         let node = &graph.nodes[id];

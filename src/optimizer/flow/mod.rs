@@ -20,7 +20,7 @@ mod unroll;
 pub use sizes::Sizes;
 
 use crate::convert::Reason;
-use crate::graph::{Graph, Input, NodeId, TensorInfo, parse_input};
+use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, parse_input};
 use crate::proto::tensorflow as tf;
 use crate::segment;
 use frame::Unread;
@@ -57,16 +57,29 @@ pub fn is_part(op: &str) -> bool {
     segment::steers(op) || op.starts_with("TensorList")
 }
 
+/// Why a call of a function stays, where it is one that TensorFlow never inlines.
+pub fn call_stays(node: &Node) -> Option<&'static str> {
+    if !matches!(node.op(), "PartitionedCall" | "StatefulPartitionedCall") {
+        return None;
+    }
+    let is_set = |name: &str| node.attr_b(name) == Some(true);
+    match (is_set("_XlaMustCompile"), is_set("_noinline")) {
+        (true, _) => Some("The function is compiled by XLA (jit_compile=True): its call is not inlined, and no engine holds calls."),
+        (_, true) => Some("The function is marked as one that is not inlined, and no engine holds calls."),
+        _ => None,
+    }
+}
+
 /// Takes out of `graph` what can be, from the inside to the outside.
-pub fn take_out(graph: Graph, sizes: &Sizes, rules: &Rules<'_>) -> Flow {
+pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
     let mut flow = Flow {
         graph,
         stays: HashMap::new(),
     };
-    flow.choose_branches(sizes, rules);
+    flow.choose_branches(&mut sizes, rules);
     if flow.unroll_loops(rules) {
         // Of a conditional, a side may have been a loop.
-        flow.choose_branches(sizes, rules);
+        flow.choose_branches(&mut sizes, rules);
     }
     flow
 }
@@ -80,9 +93,9 @@ impl Flow {
         }
     }
 
-    fn choose_branches(&mut self, sizes: &Sizes, rules: &Rules<'_>) {
+    fn choose_branches(&mut self, sizes: &mut Sizes, rules: &Rules<'_>) {
         let mut refused: HashMap<(String, usize), Reason> = HashMap::new();
-        let key = |graph: &Graph, by: crate::graph::Port| (graph.nodes[by.node].name().to_string(), by.index);
+        let key = |graph: &Graph, by: Port| (graph.nodes[by.node].name().to_string(), by.index);
         loop {
             let takers = frame::takers(&self.graph);
             let mut changed = None;
@@ -91,7 +104,10 @@ impl Flow {
                     continue;
                 }
                 match chosen(&self.graph, &takers, by, &switches, sizes, rules) {
-                    Ok(graph) => {
+                    Ok((graph, results)) => {
+                        for (name, port) in results {
+                            sizes.take_over(&self.graph, &name, port);
+                        }
                         tracing::info!("The conditional on '{}' is a choice now.", self.graph.nodes[by.node].name());
                         changed = Some(graph);
                         break;
@@ -140,15 +156,15 @@ impl Flow {
     }
 }
 
-/// The graph with the conditionals on `by` made choices. Err: why they stay.
+/// The graph with the conditionals on `by` made choices, and the names of these with what one side gives. Err: why they stay.
 fn chosen(
     graph: &Graph,
     takers: &[Vec<NodeId>],
-    by: crate::graph::Port,
+    by: Port,
     switches: &[NodeId],
     sizes: &Sizes,
     rules: &Rules<'_>,
-) -> Result<Graph, Reason> {
+) -> Result<(Graph, Vec<(String, Port)>), Reason> {
     if !branch::is_scalar(graph, by) {
         return Err("its predicate is no single bool".into());
     }
@@ -162,7 +178,12 @@ fn chosen(
     let made: Vec<String> = change.made.iter().map(|(def, _)| def.name.clone()).collect();
     let after = changed(graph, change, rules)?;
     convertible(&after, made.iter().map(String::as_str), rules)?;
-    Ok(after)
+    let name = |id: NodeId| graph.nodes[id].name().to_string();
+    let results = branches
+        .merges
+        .iter()
+        .map(|merge| (name(merge.node), branches.source(graph, merge.yes)));
+    Ok((after, results.collect()))
 }
 
 /// The next loop to look at: one that holds no other that was not looked at.
@@ -193,7 +214,14 @@ fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> 
     held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
     let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
     let waits = waits(graph, &frame.sources, rules)?;
-    let (change, rounds) = unroll::unroll(graph, &frame, &takers, &order, &waits)?;
+    let mut others = frame::frames(graph);
+    others.remove(name);
+    let is_in = |outer: &Vec<NodeId>| frame::inside(graph, &takers, outer).contains(&enters[0]);
+    let around = others.values().any(is_in).then(|| {
+        let plain = frame.sources.iter().find(|&&id| !is_part(graph.nodes[id].op()));
+        *plain.unwrap_or(&frame.sources[0])
+    });
+    let (change, rounds) = unroll::unroll(graph, &frame, &takers, &order, around, &waits)?;
     // Names that the graph has already are the loop's borders; they are judged like all others later.
     let made = change.made.iter().map(|(def, _)| def.name.clone());
     let made: Vec<String> = made.filter(|name| graph.find(name).is_none()).collect();
@@ -289,3 +317,6 @@ fn changed(graph: &Graph, change: Change, rules: &Rules<'_>) -> Result<Graph, Re
     };
     Graph::new(def, shapes).map_err(|error| format!("what would take its place is no graph ({error}); this is a bug in tftrt"))
 }
+
+#[cfg(test)]
+mod tests;

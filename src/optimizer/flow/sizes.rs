@@ -17,6 +17,12 @@ impl Sizes {
         (dims.len() == rank).then_some(dims)
     }
 
+    /// The dimensions of the only output of a node that will be called `name`: those at `port`.
+    pub fn take_over(&mut self, graph: &Graph, name: &str, port: Port) {
+        let dims = self.at(graph, port).map(<[i64]>::to_vec);
+        self.0.insert(name.to_string(), dims.into_iter().collect());
+    }
+
     /// Whether both tensors have the same shape for certain.
     pub fn equal(&self, graph: &Graph, a: Port, b: Port) -> bool {
         let dtype = |port| graph.info(port).map(|info| info.dtype);

@@ -42,9 +42,12 @@ struct Unroller<'a> {
     unpacked: HashMap<NodeId, Vec<Option<Tensor>>>,
     /// Constants that were made, by type and value.
     constants: HashMap<(DType, i64), String>,
+    /// A node of the loop around this one. What takes nothing has to wait for it, or it would be outside of that loop.
+    around: Option<NodeId>,
 }
 
-/// Unrolls `frame`; gives the number of its rounds, too. `takers` are those of [`super::frame::takers`], `order` is a topological order of the graph. Whatever takes its
+/// Unrolls `frame`; gives the number of its rounds, too. `takers` are those of [`super::frame::takers`], `order` is a topological order of the graph, `around`
+/// a node of the loop that this one is in. Whatever takes its
 /// results is made to wait for `waits`.
 ///
 /// # Errors
@@ -54,6 +57,7 @@ pub fn unroll(
     frame: &Frame,
     takers: &[Vec<NodeId>],
     order: &[NodeId],
+    around: Option<NodeId>,
     waits: &BTreeSet<NodeId>,
 ) -> Result<(Change, usize), Reason> {
     let mut unroller = Unroller {
@@ -63,6 +67,7 @@ pub fn unroll(
         names: HashSet::new(),
         unpacked: HashMap::new(),
         constants: HashMap::new(),
+        around,
     };
     let firsts = frame.variables.iter().map(|variable| unroller.outside(variable.first));
     let mut now: Vec<Value> = firsts.collect::<Result<_, _>>()?;
@@ -353,6 +358,9 @@ impl Unroller<'_> {
         let mut def = node.def.clone();
         def.name.clone_from(&name);
         def.input = tensors.iter().map(|tensor| self.text(tensor)).collect();
+        if def.input.is_empty() {
+            def.input.extend(self.anchor());
+        }
         // Beside whom a node was placed does not matter to what an engine may hold.
         def.attr.remove("_class");
         self.made.push((def, node.outputs.clone()));
@@ -366,6 +374,10 @@ impl Unroller<'_> {
             values.insert(port, Value::Tensor(tensor));
         }
         Ok(())
+    }
+
+    fn anchor(&self) -> Option<String> {
+        self.around.map(|id| format!("^{}", self.name(id)))
     }
 
     /// The list that input 0 is, and the place that input 1 names.
@@ -392,13 +404,10 @@ impl Unroller<'_> {
             return name.clone();
         }
         let name = self.fresh(&format!("{}/{}_{value}", self.frame.name, dtype.name()));
-        self.made.push((
-            fold::node(&name, dtype, value),
-            vec![TensorInfo {
-                dtype,
-                shape: PartialShape::scalar(),
-            }],
-        ));
+        let mut def = fold::node(&name, dtype, value);
+        def.input.extend(self.anchor());
+        let shape = PartialShape::scalar();
+        self.made.push((def, vec![TensorInfo { dtype, shape }]));
         self.constants.insert((dtype, value), name.clone());
         name
     }
