@@ -180,7 +180,7 @@ pub fn advice(op: &str, reason: &str) -> String {
         let of_type = |prefix: &&str| op.starts_with(prefix);
         BY_OP
             .iter()
-            .find(|(types, _)| types.iter().any(|t| of_type(&t)))
+            .find(|(types, _)| types.iter().any(of_type))
             .map(|(_, advice)| *advice)
     };
     let otherwise = match reason.starts_with("Op type") {
