@@ -178,10 +178,7 @@ pub fn advice(op: &str, reason: &str) -> String {
         .map(|(_, advice)| *advice);
     let by_op = || {
         let of_type = |prefix: &&str| op.starts_with(prefix);
-        BY_OP
-            .iter()
-            .find(|(types, _)| types.iter().any(|t| of_type(&t)))
-            .map(|(_, advice)| *advice)
+        BY_OP.iter().find(|(types, _)| types.iter().any(of_type)).map(|(_, advice)| *advice)
     };
     let otherwise = match reason.starts_with("Op type") {
         true => {

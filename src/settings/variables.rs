@@ -186,7 +186,8 @@ pub const VARIABLES: &[Variable] = &[
         read: ReadAt::Use,
         guide_section: None,
         what: "The folder of TensorRT's timing caches and of the cache of built engines. If not set: \
-               $XDG_CACHE_HOME/tftrt, else $HOME/.cache/tftrt. The word \"none\": nothing is kept on disk.",
+               $XDG_CACHE_HOME/tftrt, else $HOME/.cache/tftrt. The word \"none\": nothing is kept on disk. \
+               It has to be the user's (or root's), and writable by nobody else.",
     },
     Variable {
         name: CACHE_READONLY,
@@ -212,7 +213,7 @@ pub const VARIABLES: &[Variable] = &[
         read: ReadAt::Use,
         guide_section: None,
         what: "Who builds an engine that a call misses: inline, the call itself; background, a thread, while \
-               calls run the native segment; never, nobody.",
+               calls run the native segment (saving waits for it); never, nobody.",
     },
     Variable {
         name: CUDA_GRAPHS,
@@ -220,7 +221,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "true",
         read: ReadAt::Use,
         guide_section: None,
-        what: "Replay small calls as CUDA graphs.",
+        what: "Replay small calls as CUDA graphs. Read when an engine is loaded.",
     },
     Variable {
         name: MAX_CONTEXTS,
@@ -228,7 +229,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "4",
         read: ReadAt::Use,
         guide_section: None,
-        what: "At most so many execution contexts for each engine, profile and stream; 1 or more.",
+        what: "At most so many execution contexts for each engine, profile and stream; 1 or more. Read when an engine is loaded.",
     },
     Variable {
         name: OPTIMIZATION_LEVEL,
@@ -269,8 +270,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "auto",
         read: ReadAt::Use,
         guide_section: None,
-        what: "How FP16 is asked of TensorRT 8.6: flags, the builder's flag alone; rewrite, casts in the graph; \
-               auto, what proved better. For comparison.",
+        what: "How FP16 is asked of TensorRT: flags, by the builder's flag, so that TensorRT chooses layer by layer (8.6 and 10); rewrite, by \
+               Casts in the model; auto, rewrite, and on 8.6 the flag as well.",
     },
     Variable {
         name: "TFTRT_PYTHON",
