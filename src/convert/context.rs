@@ -1,10 +1,10 @@
 //! What a converter works with: its node, the values that its inputs have become, and the builder.
 
-use super::{Quantization, Reason};
 use super::builder::{Attr, Builder};
 use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
 use super::value::{Form, Steps, Value, ValueId};
 use super::view::View;
+use super::{Quantization, Reason};
 use crate::graph::{Constant, DType, Port};
 use std::collections::HashMap;
 

@@ -125,7 +125,11 @@ fn convert_within(segment: &str, graph: &Graph, quantization: Quantization, limi
         output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
     }
     let model = state.builder.finish(segment);
-    let int8 = model.graph.iter().flat_map(|graph| &graph.node).any(|node| node.op_type() == "QuantizeLinear");
+    let int8 = model
+        .graph
+        .iter()
+        .flat_map(|graph| &graph.node)
+        .any(|node| node.op_type() == "QuantizeLinear");
     let bytes = model.encoded_len();
     if bytes >= limit {
         return Err(ConvertError::TooLarge {

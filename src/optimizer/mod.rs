@@ -302,7 +302,10 @@ fn graph_number(counter: &AtomicUsize, graph: &Graph, library: Option<&tf::Funct
 /// Whether an op says of a graph that its INT8 is all in it, so that there is nothing to calibrate. TF-TRT knew the second version only;
 /// TensorFlow's own Python function makes the fourth by now.
 fn is_explicit(op: &str) -> bool {
-    matches!(op, "QuantizeAndDequantizeV2" | "QuantizeAndDequantizeV3" | "QuantizeAndDequantizeV4")
+    matches!(
+        op,
+        "QuantizeAndDequantizeV2" | "QuantizeAndDequantizeV3" | "QuantizeAndDequantizeV4"
+    )
 }
 
 /// Makes engines of cut out segments.

@@ -105,11 +105,13 @@ fn filter(cx: &mut Context, sizes: &[i64]) -> Result<String, Reason> {
         // Every input channel is a group of its own; output k belongs to channel k / multiplier, in both worlds.
         let outputs = 0..(sizes[last - 1] * sizes[last]) as usize;
         let multiplier = sizes[last] as usize;
-        steps = steps.and_then(|steps| steps.along(0, |axis| match axis {
-            axis if axis == last => Some(outputs.map(|k| k % multiplier).collect()),
-            axis if axis + 1 == last => Some(outputs.map(|k| k / multiplier).collect()),
-            _ => None,
-        }));
+        steps = steps.and_then(|steps| {
+            steps.along(0, |axis| match axis {
+                axis if axis == last => Some(outputs.map(|k| k % multiplier).collect()),
+                axis if axis + 1 == last => Some(outputs.map(|k| k / multiplier).collect()),
+                _ => None,
+            })
+        });
         weights.dims = [kernel(sizes), &[1, sizes[last - 1] * sizes[last]]].concat();
     } else {
         let outputs = 0..sizes[last] as usize;

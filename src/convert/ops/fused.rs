@@ -156,7 +156,10 @@ fn bias_activation_supports(view: View) -> Result<(), Reason> {
 
 /// activation(conv_input_scale * conv + side_input_scale * side_input + bias). By a factor of 0 the side input is empty.
 fn bias_activation(cx: &mut Context) -> Result<(), Reason> {
-    let (scale, side_scale) = (factor(cx.view, FACTOR, "conv_input_scale")?, factor(cx.view, SIDE_FACTOR, "side_input_scale")?);
+    let (scale, side_scale) = (
+        factor(cx.view, FACTOR, "conv_input_scale")?,
+        factor(cx.view, SIDE_FACTOR, "side_input_scale")?,
+    );
     let form = if is_nchw(cx.view)? { Form::Plain } else { Form::ChannelsFirst };
     let dtype = cx.dtype(0);
     let mut x = convolution::convolve(cx, None)?;
@@ -166,7 +169,11 @@ fn bias_activation(cx: &mut Context) -> Result<(), Reason> {
         let side = times(cx, dtype, side, side_scale)?;
         x = cx.emit("Add", &[&x, &side], &[]);
     }
-    let bias = if form == Form::Plain { beside_channels(cx, BIAS, 4)? } else { cx.input(BIAS, form)? };
+    let bias = if form == Form::Plain {
+        beside_channels(cx, BIAS, 4)?
+    } else {
+        cx.input(BIAS, form)?
+    };
     x = cx.emit("Add", &[&x, &bias], &[]);
     if cx.view.attr_or("activation_mode", "Relu") == "Relu" {
         x = activation::activate(cx, "Relu", dtype, &x, 0.0)?;

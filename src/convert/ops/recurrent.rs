@@ -219,7 +219,10 @@ fn rows(cx: &mut Context, i: usize, count: i64) -> Result<(String, String), Reas
             data,
         };
         let first = cx.state.builder.initializer(&part(constant.data.slice(..cut), count))?;
-        return Ok((first, cx.state.builder.initializer(&part(constant.data.slice(cut..), height - count))?));
+        return Ok((
+            first,
+            cx.state.builder.initializer(&part(constant.data.slice(cut..), height - count))?,
+        ));
     }
     let weights = cx.plain(i)?;
     let (start, cut, end, axis) = (cx.vector(&[0]), cx.vector(&[count]), cx.vector(&[i64::MAX]), cx.vector(&[0]));
