@@ -129,8 +129,8 @@ EXAMPLES["depthwise_nchw"] = Example(
 for mode in ["Identity", "Relu"]:
     for side in [0, 1]:
         EXAMPLES[f"norm_{mode}_{side}"] = Example(
-            by_hand("_FusedBatchNormEx", [RESULT, *CHANNELS.values(), *[RESULT] * side], RESULT, 6, activation_mode=mode, is_training=False, epsilon=1e-3,
-                    num_side_inputs=side),
+            by_hand("_FusedBatchNormEx", [RESULT, *CHANNELS.values(), *[RESULT] * side], RESULT, 6, activation_mode=mode, is_training=False,
+                    epsilon=1e-3, num_side_inputs=side),
             lambda x, *y, m=mode: (tf.nn.relu if m == "Relu" else tf.identity)(tf.add_n([batch_norm(x), *y])), [[2, 3, 5, 4]] * (1 + side))
 EXAMPLES["norm_nchw"] = Example(
     by_hand("_FusedBatchNormEx", [[None, 4, None, None], *CHANNELS.values(), [None, 4, None, None]], [None, 4, None, None], 6, activation_mode="Relu",
@@ -186,13 +186,16 @@ def test_tensorrt_takes_them(converted):
 
 
 @pytest.mark.parametrize(("segment", "reason"), [
-    (by_hand("_FusedConv2D", [IMAGES, FILTER, BIAS], RESULT, fused_ops=["BiasAdd", "Mish"], **WINDOW), "_FusedConv2D is not supported with the fused op Mish."),
+    (by_hand("_FusedConv2D", [IMAGES, FILTER, BIAS], RESULT, fused_ops=["BiasAdd", "Mish"], **WINDOW),
+     "_FusedConv2D is not supported with the fused op Mish."),
     (by_hand("_FusedConv2D", [IMAGES, FILTER, BIAS, BIAS], RESULT, fused_ops=["BiasAdd"], **WINDOW), "4 inputs where its fused ops"),
-    (by_hand("_FusedConv2D", [IMAGES, FILTER, BIAS], RESULT, fused_ops=["BiasAdd"], filter_format="OIHW", **WINDOW), "filter_format OIHW is not supported."),
+    (by_hand("_FusedConv2D", [IMAGES, FILTER, BIAS], RESULT, fused_ops=["BiasAdd"], filter_format="OIHW", **WINDOW),
+     "filter_format OIHW is not supported."),
     (by_hand("_FusedBatchNormEx", [RESULT, *CHANNELS.values()], RESULT, 6, activation_mode="Relu", is_training=True), "is_training=True"),
     (by_hand("_FusedBatchNormEx", [RESULT, *CHANNELS.values()], RESULT, 6, activation_mode="Elu", is_training=False), "activation_mode Elu"),
     (by_hand("FusedConv2DBiasActivation", [IMAGES, FILTER, BIAS, RESULT, 1.0, 1.0], RESULT, activation_mode="Elu", **WINDOW), "activation_mode Elu"),
-    (by_hand("FusedConv2DBiasActivation", [IMAGES, FILTER, BIAS, RESULT, [], 1.0], RESULT, **WINDOW), 'The input "conv_input_scale" must be a constant.'),
+    (by_hand("FusedConv2DBiasActivation", [IMAGES, FILTER, BIAS, RESULT, [], 1.0], RESULT, **WINDOW),
+     'The input "conv_input_scale" must be a constant.'),
     (by_hand("FusedConv2DBiasActivation", [IMAGES, FILTER, BIAS, RESULT, 1.0, 1.0], RESULT, data_format="NCHW_VECT_C", **WINDOW), "NCHW_VECT_C"),
 ])
 def test_refused_with_a_reason(segment, reason, tmp_path):
