@@ -10,13 +10,14 @@
 //! it may multiply in int8. It wants a zero point of 0, int8, and steps that are constants, of a whole tensor or, for weights, of each
 //! output channel. Whatever is not of that kind (a range of 0 to 6, 4 bits, a range found at run time, channels of activations) goes the
 //! arithmetic way there, too: exact, and without INT8's speed. What of the numbers changes: ONNX divides by the step where TensorFlow
-//! multiplies by its reciprocal, and rounds halves to even; a value between two steps may so go to the other one. Weights are rounded
+//! multiplies by its reciprocal, and rounds halves to even; a value between two steps may so go to the other one, and what would be 128 steps
+//! is 127. Weights are rounded
 //! here as TensorFlow does it, and are whole steps when ONNX's operators see them; those find the same integers.
 //!
 //! # The two kernels
 //!
-//! - FakeQuant*: `floor((clamp(x, low, high) - low) * (1/step) - zero + 0.5) * step`, with `low` and `high` moved ("nudged") so that 0 is
-//!   a whole number of steps away from them.
+//! - FakeQuant*: `floor((clamp(x, low, high) - low) / step - zero + 0.5) * step`, with `low` and `high` moved ("nudged") so that 0 is
+//!   a whole number of steps away from them. Two of its three ops multiply by 1/step, FakeQuantWithMinMaxVars does divide.
 //! - QuantizeAndDequantize*: `round(clamp(x, low, high) * scale) * (1/scale)`, 0 being the integer 0; without a given range nothing is
 //!   clamped, and the scale is that of the smallest and the largest element.
 
@@ -35,6 +36,8 @@ struct Grid {
     /// Subtracted before the scaling.
     shift: Option<Vec<f32>>,
     up: Vec<f32>,
+    /// Whether `up` divides.
+    divides: bool,
     /// Subtracted after it.
     zero: Option<Vec<f32>>,
     half_up: bool,
@@ -80,12 +83,14 @@ impl Grid {
             .zip(&high)
             .map(|(&low, &high)| Nudged::new(low, high, least, most))
             .collect();
+        let divides = view.op() == "FakeQuantWithMinMaxVars";
         let list = |of: fn(&Nudged) -> f32| nudged.iter().map(of).collect::<Vec<f32>>();
         Ok(Grid {
             axis,
             clamp: Some((list(|n| n.low), list(|n| n.high))),
             shift: Some(list(|n| n.low)),
-            up: list(|n| n.up),
+            up: if divides { list(|n| n.step) } else { list(|n| n.up) },
+            divides,
             zero: Some(list(|n| n.zero)),
             half_up: true,
             down: list(|n| n.step),
@@ -102,6 +107,7 @@ impl Grid {
             clamp: node.given.then(|| (list(0), list(1))),
             shift: None,
             up: list(2),
+            divides: false,
             zero: None,
             half_up: node.half_up,
             down: list(3),
@@ -116,7 +122,7 @@ impl Grid {
             x = x.min(at(high)).max(at(low));
         }
         x -= self.shift.as_ref().map_or(0.0, |shift| at(shift));
-        x *= at(&self.up);
+        x = if self.divides { x / at(&self.up) } else { x * at(&self.up) };
         x -= self.zero.as_ref().map_or(0.0, |zero| at(zero));
         let whole = if self.half_up { (x + 0.5).floor() } else { x.round_ties_even() };
         whole * at(&self.down)
@@ -139,9 +145,10 @@ impl Grid {
         })
     }
 
-    /// The steps that TensorRT's int8 has, too.
+    /// The steps that TensorRT's int8 has, too. A range of FakeQuant's from -a to a has 127.5 of them below zero, so that rounding decides
+    /// between -128 to 127 and -127 to 128: both count, and 128 becomes 127.
     fn int8(&self) -> Option<Steps> {
-        let levels = matches!(self.levels, Some((-128 | -127, 127)));
+        let levels = matches!(self.levels, Some((-128 | -127, 127 | 128)));
         let sound = self.down.iter().all(|step| step.is_normal() && *step > 0.0);
         (levels && sound).then(|| Steps {
             sizes: self.down.clone(),
@@ -169,7 +176,7 @@ impl Grid {
             x = cx.emit("Sub", &[&x, &shift], &[]);
         }
         let (up, down) = (self.constant(cx, form, &self.up)?, self.constant(cx, form, &self.down)?);
-        x = cx.emit("Mul", &[&x, &up], &[]);
+        x = cx.emit(if self.divides { "Div" } else { "Mul" }, &[&x, &up], &[]);
         if let Some(zero) = &self.zero {
             let zero = self.constant(cx, form, zero)?;
             x = cx.emit("Sub", &[&x, &zero], &[]);
@@ -211,8 +218,8 @@ impl Nudged {
             return Nudged {
                 low: 0.0,
                 high: 0.0,
-                step: 0.0,
-                up: 0.0,
+                step: 1.0,
+                up: 1.0,
                 zero: 0.0,
                 zero_point: least,
             };
@@ -457,7 +464,7 @@ fn apply(cx: &mut Context, grid: &Grid) -> Result<(), Reason> {
         let out = grid.emit(cx, form, &x)?;
         return cx.give(0, form, out);
     };
-    if grid.levels == Some((-127, 127)) && !is_positive(cx.view) {
+    if grid.levels.is_some_and(|(lowest, _)| lowest == -127) && !is_positive(cx.view) {
         // QuantizeLinear goes down to -128 steps.
         let (low, high) = (
             cx.scalar(DType::FLOAT, f64::from(-127.0 * steps.sizes[0]))?,
@@ -548,3 +555,74 @@ pub const CONVERTERS: &[Converter] = &[
     quantiser!("QuantizeAndDequantizeV3", symmetric_supports, symmetric),
     quantiser!("QuantizeAndDequantizeV4", symmetric_supports, symmetric),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_moved_until_zero_is_a_step() {
+        let range = Nudged::new(-0.1, 6.0, 0, 255);
+        assert_eq!(range.zero_point, 4);
+        assert_eq!(range.low, -4.0 * range.step);
+        assert_eq!(range.high, 251.0 * range.step);
+        // All above zero: zero is the first step.
+        assert_eq!(Nudged::new(1.0, 3.0, 0, 255).zero_point, 0);
+        assert_eq!(Nudged::new(-3.0, -1.0, 1, 255).zero_point, 255);
+        // Narrow and around zero: the middle.
+        assert_eq!(Nudged::new(-2.0, 2.0, 1, 255).zero_point, 128);
+    }
+
+    #[test]
+    fn the_side_that_needs_larger_steps_rules() {
+        let signed = Symmetric {
+            lowest: -128,
+            highest: 127,
+            half_up: false,
+            axis: None,
+            given: true,
+        };
+        assert_eq!(signed.scale(-1.0, 1.0), [-128.0 / 127.0, 1.0, 127.0, 1.0 / 127.0]);
+        assert_eq!(signed.scale(-2.0, 1.0), [-2.0, 127.0 / 64.0, 64.0, 1.0 / 64.0]);
+        // Nothing but zeros: no side rules, and zero stays zero.
+        assert_eq!(signed.scale(0.0, 0.0), [0.0, 0.0, f32::MAX, 0.0]);
+        let grid = Grid::symmetric(&signed, &[0.0], &[0.0]);
+        assert_eq!(grid.round(0, 1.0), 0.0);
+        assert!(grid.int8().is_none());
+    }
+
+    #[test]
+    fn halves_go_to_the_even_step_or_up() {
+        let mut node = Symmetric {
+            lowest: -128,
+            highest: 127,
+            half_up: false,
+            axis: None,
+            given: true,
+        };
+        let rounded = |node: &Symmetric| [-1.5, -0.5, 0.5, 1.5, 2.5].map(|x| Grid::symmetric(node, &[-127.0], &[127.0]).round(0, x));
+        assert_eq!(rounded(&node), [-2.0, 0.0, 0.0, 2.0, 2.0]);
+        node.half_up = true;
+        assert_eq!(rounded(&node), [-1.0, 0.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn each_place_of_the_axis_has_its_steps() {
+        let node = Symmetric {
+            lowest: -127,
+            highest: 127,
+            half_up: false,
+            axis: Some(1),
+            given: true,
+        };
+        let grid = Grid::symmetric(&node, &[-127.0, -254.0], &[127.0, 254.0]);
+        let constant = Constant {
+            dtype: DType::FLOAT,
+            dims: vec![2, 2, 2],
+            data: [3.4f32; 8].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into(),
+        };
+        let rounded = grid.round_all(&constant).unwrap().to_f32s().unwrap();
+        assert_eq!(rounded, [3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0]);
+        assert_eq!(grid.int8().unwrap().sizes, [1.0, 2.0]);
+    }
+}
