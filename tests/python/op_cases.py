@@ -473,3 +473,4 @@ case("Const", lambda x: (x + weights(3), tf.constant(weights(2, 2))), [spec([Non
 case("Const", lambda x: (lambda y: (y, y, tf.nn.relu(y)))(x * 2.0), [spec([None, 3])], BATCHES, "one_output_twice")
 
 import op_cases_more  # noqa: E402, F401 - it adds its cases to CASES
+import op_cases_single  # noqa: E402, F401

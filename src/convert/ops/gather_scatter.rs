@@ -64,14 +64,14 @@ fn whole_updates(view: View, indices: usize, updates: usize) -> Result<(), Reaso
     }
 }
 
-/// TensorFlow adds up what is written to one place twice. TensorRT's ScatterND writes only, so each place may be named once,
+/// TensorFlow adds up (or compares) what is written to one place twice. TensorRT's ScatterND writes only, so each place may be named once,
 /// which only constant indices can promise.
 fn each_place_once(view: View, indices: usize) -> Result<(), Reason> {
     let op = view.op();
     let depth = depth(view, indices)?;
     if !view.is_constant(indices) {
         return Err(format!(
-            "{op} adds up the updates of one place, which engines do not: its indices must be a constant that names no place twice."
+            "{op} brings the updates of one place together, which engines do not: its indices must be a constant that names no place twice."
         ));
     }
     let values = view.need_ints(indices, "indices")?;
@@ -81,7 +81,7 @@ fn each_place_once(view: View, indices: usize) -> Result<(), Reason> {
     let mut seen = HashSet::new();
     match values.chunks(depth).find(|row| !seen.insert(*row)) {
         Some(row) => Err(format!(
-            "{op} adds up the updates of one place, which engines do not: {row:?} is named twice."
+            "{op} brings the updates of one place together, which engines do not: {row:?} is named twice."
         )),
         None => Ok(()),
     }
@@ -154,6 +154,16 @@ pub const CONVERTERS: &[Converter] = &[
         op: "TensorScatterAdd",
         supports: tensor_scatter_change_supports,
         convert: |cx| tensor_scatter_change(cx, "Add"),
+    },
+    Converter {
+        op: "TensorScatterMax",
+        supports: tensor_scatter_change_supports,
+        convert: |cx| tensor_scatter_change(cx, "Max"),
+    },
+    Converter {
+        op: "TensorScatterMin",
+        supports: tensor_scatter_change_supports,
+        convert: |cx| tensor_scatter_change(cx, "Min"),
     },
     Converter {
         op: "TensorScatterSub",

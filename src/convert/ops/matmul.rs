@@ -46,36 +46,6 @@ fn batch_supports(view: View) -> Result<(), Reason> {
     }
 }
 
-/// An equation that every engine reads: letters only, no ellipsis, no letter twice in one term.
-fn einsum_supports(view: View) -> Result<(), Reason> {
-    all_inputs(view, FLOATS)?;
-    let equation = view.attr_or("equation", "");
-    let (left, right) = equation.split_once("->").ok_or("The equation has no output.")?;
-    let terms: Vec<&str> = left.split(',').chain([right]).map(str::trim).collect();
-    if terms.len() > 3 {
-        return Err("Einsum of more than two inputs is not supported.".to_string());
-    }
-    for term in terms {
-        let mut letters: Vec<char> = term.chars().collect();
-        letters.sort_unstable();
-        letters.dedup();
-        if letters.len() != term.len() || !letters.iter().all(char::is_ascii_lowercase) {
-            return Err(format!(
-                "Einsum with the term '{term}' is not supported: only distinct lower-case letters are."
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn einsum(cx: &mut Context) -> Result<(), Reason> {
-    let equation: String = cx.view.attr_or("equation", "").split_whitespace().collect();
-    let inputs = (0..cx.view.count()).map(|i| cx.plain(i)).collect::<Result<Vec<_>, _>>()?;
-    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let out = cx.emit("Einsum", &inputs, &[("equation", Attr::S(&equation))]);
-    cx.give(0, Form::Plain, out)
-}
-
 macro_rules! batch {
     ($op:literal) => {
         Converter {
@@ -90,11 +60,6 @@ pub const CONVERTERS: &[Converter] = &[
     batch!("BatchMatMul"),
     batch!("BatchMatMulV2"),
     batch!("BatchMatMulV3"),
-    Converter {
-        op: "Einsum",
-        supports: einsum_supports,
-        convert: einsum,
-    },
     Converter {
         op: "MatMul",
         supports: |v| all_inputs(v, FLOATS),

@@ -1,6 +1,6 @@
 //! Functions of one element.
 
-use super::{BOOLS, Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise, floats};
+use super::{BOOLS, Converter, FLOATS, INTEGERS, NUMBERS, all_inputs, broadcast, elementwise, floats};
 use crate::convert::Reason;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
@@ -50,6 +50,15 @@ fn expm1(cx: &mut Context) -> Result<(), Reason> {
     let exp = cx.emit("Exp", &[&x[0]], &[]);
     let sum = cx.emit("Add", &[&exp, &one], &[]);
     let out = cx.emit("Mul", &[&tanh, &sum], &[]);
+    cx.give(0, form, out)
+}
+
+/// All bits turned over: -1 - x, which no integer leaves the range by.
+fn invert(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let wide = if form == Form::Wide { DType::INT64 } else { cx.dtype(0) };
+    let minus_one = cx.scalar(wide, -1.0)?;
+    let out = cx.emit("Sub", &[&minus_one, &x[0]], &[]);
     cx.give(0, form, out)
 }
 
@@ -105,6 +114,11 @@ pub const CONVERTERS: &[Converter] = &[
     floats("Expm1", expm1),
     floats("Log1p", log1p),
     floats("Rsqrt", rsqrt),
+    Converter {
+        op: "Invert",
+        supports: |v| all_inputs(v, INTEGERS),
+        convert: invert,
+    },
     Converter {
         op: "Square",
         supports: |v| all_inputs(v, NUMBERS),
