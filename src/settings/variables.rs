@@ -154,7 +154,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "false",
         read: ReadAt::Use,
         guide_section: Some("6.8"),
-        what: "Convert non-maximum suppression with a top_k above 4096, cut to 4096. Matters before TensorRT 8.2.1 only.",
+        what: "Convert non-maximum suppression of more than 4096 boxes, or of an open number, too. TensorRT looks at the best of a class only.",
     },
     Variable {
         name: ORT_DYLIB,

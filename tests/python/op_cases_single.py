@@ -73,7 +73,7 @@ case("TopKV2", lambda x: tuple(tf.math.top_k(x, 3)), [spec([None, 7])], [], "tie
 case("TopKV2", lambda x: tuple(tf.math.top_k(x, 5)), [spec([5])], [[[5]]], "vector")
 case("TopKV2", lambda x: tuple(tf.math.top_k(x, 2)), [spec([None, None, None])], [[[2, 3, 4]], [[0, 3, 2]]], "open")
 case("TopKV2", lambda x: tuple(raw.TopKV2(input=x, k=4, sorted=False))[0], [spec([None, 4], f16)], [[[3, 4]]], "float16_all")
-case("TopKV2", lambda x: tuple(raw.TopKV2(input=x, k=3, index_type=i64)), [spec([None, 9])], [[[3, 9]]], "int64_places")
+case("TopKV2", lambda x: tf.cast(raw.TopKV2(input=x, k=3, index_type=i64)[1], f32), [spec([None, 9])], [[[3, 9]]], "int64_places")
 case("TopKV2", lambda x: tuple(tf.math.top_k(x, 3840)), [spec([None, 4000])], [[[1, 4000]]], "most")
 case("TopKV2", lambda x: tuple(tf.math.top_k(x, 3841)), [spec([None, 4000])], [[[1, 4000]]], "too_many")
 case("TopKV2", lambda x: tuple(tf.math.top_k(x, tf.shape(x)[0])), [spec([None, 9])], [[[3, 9]]], "computed")
@@ -165,6 +165,19 @@ for op, function in [("TensorScatterMax", tf.tensor_scatter_nd_max), ("TensorSca
         case(op, lambda x, u, f=function: f(x, [[2], [0]], u), [spec([None, 3], dtype), spec([2, 3], dtype)], [[[4, 3], [2, 3]]], dtype.name)
     case(op, lambda x, u, f=function: f(x, [[2], [2]], u), [spec([None, 3]), spec([2, 3])], [[[4, 3], [2, 3]]], "twice")
 
+# What several rows send to one place is added up.
+for dtype in (f32, i32):
+    case("ScatterNd", lambda i, u: tf.scatter_nd(i, u, [4, 3]), [spec([None, 1], i32), spec([None, 3], dtype)], [], f"summed_{dtype.name}",
+         values=(([[1], [3], [1], [1]], np.arange(12).reshape(4, 3) - 5), (np.zeros([0, 1]), np.zeros([0, 3]))))
+case("ScatterNd", lambda i, u: tf.scatter_nd(i, u, [2, 3, 4]), [spec([None, 2, 2], i32), spec([None, 2, 4])], [], "summed_pairs",
+     values=(([[[1, 2], [0, 0]], [[1, 2], [1, 0]]], [[[1, NAN, 3, 4], [5, 6, 7, 8]], [[INF, 2, -3, 4], [0, -INF, 1, 1]]]),))
+case("ScatterNd", lambda i, u: tf.scatter_nd(i, u, [2, 3]), [spec([None, 2], i32), spec([None])], [], "summed_elements",
+     values=(([[1, 2], [0, 0], [1, 2]], [1.5, 2.5, 4]),))
+case("ScatterNd", lambda i, u: tf.scatter_nd(i, u, [1025]), [spec([None, 1], i32), spec([None])], [], "too_large", values=(([[1], [1]], [1.5, 2.5]),))
+for op, function in [("TensorScatterAdd", tf.tensor_scatter_nd_add), ("TensorScatterSub", tf.tensor_scatter_nd_sub)]:
+    case(op, lambda x, i, u, f=function: f(x, i, u), [spec([4, 3]), spec([None, 1], i32), spec([None, 3])], [], "summed",
+         values=((np.ones([4, 3]), [[1], [3], [1], [1]], np.arange(12).reshape(4, 3)),))
+
 # Padding by mirrors.
 for mode in ["REFLECT", "SYMMETRIC"]:
     case("MirrorPad", lambda x, m=mode: tf.pad(x, [[0, 0], [1, 2], [3, 0]], m), [spec([None, None, 4])], [[[2, 3, 4]], [[1, 5, 4]]], mode.lower())
@@ -213,7 +226,7 @@ case("BiasAdd", lambda x: raw.BiasAdd(value=x, bias=tf.constant([1, -2, 3])), [s
 for name, axes, keep in [("last", [-1], True), ("two", [0, -1], False), ("all", [0, 1, 2], False)]:
     case("EuclideanNorm", lambda x, a=axes, k=keep: raw.EuclideanNorm(input=x, axis=a, keep_dims=k), OPEN_SPEC, [*OPEN, [[0, 4, 6]]], f"axes_{name}")
 for name, values in [("up", [0, 7, 2]), ("down", [9, -3, -4]), ("none", [5, 5, 1])]:
-    case("Range", lambda x, v=values: tf.range(*v) + tf.shape(x)[0], [spec([None, 3])], BATCHES, "known_" + name)
+    case("Range", lambda x, v=values: tf.range(v[0] + tf.shape(x)[0], v[1] + tf.shape(x)[0], v[2]), [spec([None, 3])], BATCHES, "from_open_" + name)
 case("Range", lambda x: tf.range(tf.cast(tf.shape(x)[0], f32), 9.0, 0.75), [spec([None, 3])], BATCHES[:2], "float32_computed")
 for dtype in (f16, i32, b):
     case("Fill", lambda x, t=dtype: tf.fill([tf.shape(x)[0], 2], tf.cast(1, t)), [spec([None, 3])], BATCHES, dtype.name)

@@ -50,7 +50,6 @@ REFUSED = {
     "UniqueV2": (lambda x: raw.UniqueV2(x=x[0], axis=[0])[0], "hangs on the values"),
     "NonMaxSuppressionV3": (lambda x: tf.image.non_max_suppression(x, x[:, 0], 3), "NonMaxSuppressionV4 and V5 with pad_to_max_output_size"),
     "Lgamma": (lambda x: tf.math.lgamma(x), "Neither ONNX nor TensorRT has this function."),
-    "FFT": (lambda x: tf.math.real(tf.signal.fft(tf.cast(x, tf.complex64))), "Complex numbers"),
     "UnsortedSegmentSum": (lambda x: tf.math.unsorted_segment_sum(x, [0, 1, 0], 2), "TensorRT's scatter only writes"),
     "RandomUniform": (lambda x: x + tf.random.uniform([3, 4]), "random numbers"),
     "MatrixInverse": (lambda x: tf.linalg.inv(x[:, :3]), "neither solves equations nor decomposes matrices"),

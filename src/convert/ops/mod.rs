@@ -27,6 +27,7 @@ mod reduction;
 mod refused;
 mod resize;
 mod reverse;
+mod scatter_sum;
 mod shape;
 mod slicing;
 mod space;
