@@ -73,7 +73,7 @@ pub enum ConvertError {
 /// Whether `node` can be converted, judged from its op, attributes, and the types and shapes around it.
 pub fn supports(graph: &Graph, node: NodeId) -> Result<(), Reason> {
     let view = View { graph, id: node };
-    let converter = ops::find(view.op()).ok_or_else(|| format!("Op type {} is not supported.", view.op()))?;
+    let converter = ops::find(view.op()).ok_or_else(|| ops::why_not(view.op()))?;
     ops::check_tensors(view)?;
     (converter.supports)(view)
 }

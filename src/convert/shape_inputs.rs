@@ -10,7 +10,9 @@ fn shape_operands(op: &str) -> &'static [usize] {
     match op {
         "Reshape" | "Expand" | "Tile" | "Pad" | "TopK" | "OneHot" | "Split" | "Squeeze" | "Unsqueeze" => &[1],
         "ConstantOfShape" => &[0],
-        "Range" | "NonMaxSuppression" => &[0, 1, 2],
+        "Range" => &[0, 1, 2],
+        // The boxes it selects are counted when it runs: no bounds of their values would tell how many.
+        "NonMaxSuppression" => &[2],
         "Slice" => &[1, 2, 3, 4],
         "Resize" => &[2, 3],
         _ => &[],
@@ -39,7 +41,7 @@ fn of_graph(graph: &GraphProto) -> Vec<bool> {
         .iter()
         .flat_map(|node| {
             let operands = shape_operands(node.op_type());
-            // Range and NonMaxSuppression: of floats too.
+            // Range: of floats too.
             operands.iter().filter_map(|&i| node.input.get(i)).map(String::as_str)
         })
         .collect();

@@ -160,7 +160,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "false",
         read: ReadAt::Use,
         guide_section: Some("6.8"),
-        what: "Convert non-maximum suppression with a top_k above 4096, cut to 4096.",
+        what: "Convert non-maximum suppression of more than 4096 boxes, or of an open number, too. TensorRT looks at the best of a class only.",
     },
     Variable {
         name: ORT_DYLIB,

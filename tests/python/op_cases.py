@@ -476,3 +476,4 @@ import op_cases_more  # noqa: E402, F401 - it adds its cases to CASES
 import op_cases_table  # noqa: E402, F401
 import op_cases_recur  # noqa: E402, F401
 import op_cases_random  # noqa: E402, F401
+import op_cases_single  # noqa: E402, F401

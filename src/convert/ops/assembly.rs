@@ -1,6 +1,7 @@
 //! Making a tensor from smaller ones: side by side, repeated, filled, counted.
 
-use super::{Converter, INTEGERS, NUMBERS, axis_in};
+use super::compare::choose;
+use super::{Converter, INTEGERS, TENSORS, axis_in};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
@@ -151,7 +152,7 @@ fn lin_space(cx: &mut Context) -> Result<(), Reason> {
 
 fn one_hot_supports(view: View) -> Result<(), Reason> {
     view.accepts(0, INTEGERS)?;
-    view.accepts(2, NUMBERS)?;
+    view.accepts(2, TENSORS)?;
     one_hot_axis(view)?;
     match view.need_int(1, "depth")? {
         0.. => Ok(()),
@@ -176,7 +177,7 @@ fn one_hot(cx: &mut Context) -> Result<(), Reason> {
     let indices = cx.emit("Unsqueeze", &[&indices, &axes], &[]);
     let hit = cx.emit("Equal", &[&indices, &places], &[]);
     let (on, off) = (cx.plain(2)?, cx.plain(3)?);
-    let out = cx.emit("Where", &[&hit, &on, &off], &[]);
+    let out = choose(cx, cx.dtype(2), &hit, &on, &off);
     cx.give(0, Form::Plain, out)
 }
 

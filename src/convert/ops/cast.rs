@@ -4,6 +4,7 @@ use super::{Converter, TENSORS, all_inputs};
 use crate::convert::Reason;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
+use crate::convert::view::View;
 use crate::graph::DType;
 
 /// Both round floats to integers toward zero and take every number but 0 for true. int32 kept as int64 needs no node to
@@ -30,14 +31,35 @@ fn cast(cx: &mut Context) -> Result<(), Reason> {
     Ok(())
 }
 
-pub const CONVERTERS: &[Converter] = &[Converter {
-    op: "Cast",
-    supports: |v| {
-        all_inputs(v, TENSORS)?;
-        match v.flag("Truncate") {
-            true => Err("Cast with Truncate=True is not supported.".to_string()),
-            false => Ok(()),
-        }
+/// Only between a type and itself: TensorRT cannot read the bytes of one type as another.
+fn bitcast_supports(view: View) -> Result<(), Reason> {
+    let (from, to) = (view.dtype(0)?, view.out(0)?.dtype);
+    match from == to {
+        true => Ok(()),
+        false => Err(format!(
+            "Bitcast from {from} to {to} is not supported: engines do not read the bytes of one type as another."
+        )),
+    }
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    Converter {
+        op: "Bitcast",
+        supports: bitcast_supports,
+        convert: |cx| {
+            cx.alias(0, 0);
+            Ok(())
+        },
     },
-    convert: cast,
-}];
+    Converter {
+        op: "Cast",
+        supports: |v| {
+            all_inputs(v, TENSORS)?;
+            match v.flag("Truncate") {
+                true => Err("Cast with Truncate=True is not supported.".to_string()),
+                false => Ok(()),
+            }
+        },
+        convert: cast,
+    },
+];

@@ -36,16 +36,20 @@ fn select(cx: &mut Context) -> Result<(), Reason> {
         let axes = cx.vector(&(1..rank as i64).collect::<Vec<_>>());
         condition = cx.emit("Unsqueeze", &[&condition, &axes], &[]);
     }
-    let out = if cx.dtype(1) == DType::BOOL {
-        // Engines do not choose between booleans: (c and yes) or (not c and no).
-        let first = cx.emit("And", &[&condition, &yes], &[]);
-        let otherwise = cx.emit("Not", &[&condition], &[]);
-        let second = cx.emit("And", &[&otherwise, &no], &[]);
-        cx.emit("Or", &[&first, &second], &[])
-    } else {
-        cx.emit("Where", &[&condition, &yes, &no], &[])
-    };
+    let out = choose(cx, cx.dtype(1), &condition, &yes, &no);
     cx.give(0, form, out)
+}
+
+/// `yes` where `condition` holds, else `no`, both of type `dtype`.
+pub fn choose(cx: &mut Context, dtype: DType, condition: &str, yes: &str, no: &str) -> String {
+    if dtype != DType::BOOL {
+        return cx.emit("Where", &[condition, yes, no], &[]);
+    }
+    // Engines do not choose between booleans: (c and yes) or (not c and no).
+    let first = cx.emit("And", &[condition, yes], &[]);
+    let otherwise = cx.emit("Not", &[condition], &[]);
+    let second = cx.emit("And", &[&otherwise, no], &[]);
+    cx.emit("Or", &[&first, &second], &[])
 }
 
 fn select_supports(view: View) -> Result<(), Reason> {

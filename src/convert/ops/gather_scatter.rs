@@ -1,6 +1,6 @@
 //! Reading and writing the slices of a tensor that rows of indices name.
 
-use super::{Converter, INTEGERS, NUMBERS, TENSORS};
+use super::{Converter, INTEGERS, NUMBERS, TENSORS, scatter_sum};
 use crate::convert::Reason;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
@@ -64,14 +64,14 @@ fn whole_updates(view: View, indices: usize, updates: usize) -> Result<(), Reaso
     }
 }
 
-/// TensorFlow adds up what is written to one place twice. TensorRT's ScatterND writes only, so each place may be named once,
+/// TensorFlow adds up (or compares) what is written to one place twice. TensorRT's ScatterND writes only, so each place may be named once,
 /// which only constant indices can promise.
 fn each_place_once(view: View, indices: usize) -> Result<(), Reason> {
     let op = view.op();
     let depth = depth(view, indices)?;
     if !view.is_constant(indices) {
         return Err(format!(
-            "{op} adds up the updates of one place, which engines do not: its indices must be a constant that names no place twice."
+            "{op} brings the updates of one place together, which engines do not: its indices must be a constant that names no place twice."
         ));
     }
     let values = view.need_ints(indices, "indices")?;
@@ -81,7 +81,7 @@ fn each_place_once(view: View, indices: usize) -> Result<(), Reason> {
     let mut seen = HashSet::new();
     match values.chunks(depth).find(|row| !seen.insert(*row)) {
         Some(row) => Err(format!(
-            "{op} adds up the updates of one place, which engines do not: {row:?} is named twice."
+            "{op} brings the updates of one place together, which engines do not: {row:?} is named twice."
         )),
         None => Ok(()),
     }
@@ -93,10 +93,32 @@ fn scatter_nd_supports(view: View) -> Result<(), Reason> {
     view.accepts(2, INTEGERS)?;
     default_policy(view)?;
     whole_updates(view, 0, 1)?;
-    each_place_once(view, 0)
+    once_or_summed(view, 0, 1)
+}
+
+/// Fails unless each place is named once, or the updates can be added up.
+fn once_or_summed(view: View, indices: usize, updates: usize) -> Result<(), Reason> {
+    each_place_once(view, indices).or_else(|why| {
+        let dims = view.out_dims(0)?;
+        scatter_sum::supports(view, dims, updates).map_err(|_| why)
+    })
+}
+
+/// The sums of the updates, where a place may be named twice; `None` where writing does.
+fn sums(cx: &mut Context, indices: usize, updates: usize) -> Result<Option<String>, Reason> {
+    if each_place_once(cx.view, indices).is_ok() {
+        return Ok(None);
+    }
+    let dims: Option<Vec<i64>> = cx.view.out_dims(0)?.iter().copied().collect();
+    let dims = dims.ok_or("the sizes have to be known")?;
+    let depth = depth(cx.view, indices)?;
+    scatter_sum::sum(cx, &dims, depth, indices, updates).map(Some)
 }
 
 fn scatter_nd(cx: &mut Context) -> Result<(), Reason> {
+    if let Some(sums) = sums(cx, 0, 1)? {
+        return cx.give(0, Form::Plain, sums);
+    }
     let known: Option<Vec<i64>> = cx.view.out_dims(0)?.iter().copied().collect();
     let shape = match known {
         Some(dims) => cx.vector(&dims),
@@ -125,9 +147,15 @@ fn tensor_scatter_update(cx: &mut Context) -> Result<(), Reason> {
     cx.give(0, form, out)
 }
 
-/// Each place once: what is there is read, changed by the ONNX op `op`, and written back.
+/// Each place once: what is there is read, changed by the ONNX op `op`, and written back. Small sums may be of several updates.
 fn tensor_scatter_change(cx: &mut Context, op: &str) -> Result<(), Reason> {
     let (data, indices, updates) = (cx.plain(0)?, cx.wide(1)?, cx.plain(2)?);
+    if matches!(op, "Add" | "Sub")
+        && let Some(sums) = sums(cx, 1, 2)?
+    {
+        let out = cx.emit(op, &[&data, &sums], &[]);
+        return cx.give(0, Form::Plain, out);
+    }
     let old = cx.emit("GatherND", &[&data, &indices], &[]);
     let new = cx.emit(op, &[&old, &updates], &[]);
     let out = cx.emit("ScatterND", &[&data, &indices, &new], &[]);
@@ -136,7 +164,10 @@ fn tensor_scatter_change(cx: &mut Context, op: &str) -> Result<(), Reason> {
 
 fn tensor_scatter_change_supports(view: View) -> Result<(), Reason> {
     tensor_scatter_supports(view, NUMBERS)?;
-    each_place_once(view, 1)
+    match view.op() {
+        "TensorScatterAdd" | "TensorScatterSub" => once_or_summed(view, 1, 2),
+        _ => each_place_once(view, 1),
+    }
 }
 
 pub const CONVERTERS: &[Converter] = &[
@@ -154,6 +185,16 @@ pub const CONVERTERS: &[Converter] = &[
         op: "TensorScatterAdd",
         supports: tensor_scatter_change_supports,
         convert: |cx| tensor_scatter_change(cx, "Add"),
+    },
+    Converter {
+        op: "TensorScatterMax",
+        supports: tensor_scatter_change_supports,
+        convert: |cx| tensor_scatter_change(cx, "Max"),
+    },
+    Converter {
+        op: "TensorScatterMin",
+        supports: tensor_scatter_change_supports,
+        convert: |cx| tensor_scatter_change(cx, "Min"),
     },
     Converter {
         op: "TensorScatterSub",

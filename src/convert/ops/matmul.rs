@@ -86,54 +86,6 @@ pub fn batch_ranks(view: View) -> Result<(), Reason> {
     }
 }
 
-/// An equation of plain terms: letters only, no ellipsis, no letter twice in one term.
-fn einsum_supports(view: View) -> Result<(), Reason> {
-    all_inputs(view, FLOATS)?;
-    let equation = view.attr_or("equation", "");
-    let (left, right) = equation.split_once("->").ok_or("The equation has no output.")?;
-    let terms: Vec<&str> = left.split(',').chain([right]).map(str::trim).collect();
-    if terms.len() > 3 {
-        return Err("Einsum of more than two inputs is not supported.".to_string());
-    }
-    for term in terms {
-        let mut letters: Vec<char> = term.chars().collect();
-        letters.sort_unstable();
-        letters.dedup();
-        if letters.len() != term.len() || !letters.iter().all(char::is_ascii_alphabetic) {
-            return Err(format!(
-                "Einsum with the term '{term}' is not supported: only distinct letters are."
-            ));
-        }
-    }
-    lower_case(equation).map(|_| ())
-}
-
-/// The equation with its letters renamed, in order of appearance, to a, b, c, ...: ONNX has lower-case ones only.
-fn lower_case(equation: &str) -> Result<String, Reason> {
-    let mut seen: Vec<char> = Vec::new();
-    let mut renamed = String::new();
-    for symbol in equation.chars().filter(|symbol| !symbol.is_whitespace()) {
-        if !symbol.is_ascii_alphabetic() {
-            renamed.push(symbol);
-            continue;
-        }
-        let place = seen.iter().position(|&letter| letter == symbol).unwrap_or(seen.len());
-        if place == seen.len() {
-            seen.push(symbol);
-        }
-        renamed.push(('a'..='z').nth(place).ok_or("Einsum of more than 26 labels is not supported.")?);
-    }
-    Ok(renamed)
-}
-
-fn einsum(cx: &mut Context) -> Result<(), Reason> {
-    let equation = lower_case(cx.view.attr_or("equation", ""))?;
-    let inputs = (0..cx.view.count()).map(|i| cx.plain(i)).collect::<Result<Vec<_>, _>>()?;
-    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let out = cx.emit("Einsum", &inputs, &[("equation", Attr::S(&equation))]);
-    cx.give(0, Form::Plain, out)
-}
-
 macro_rules! batch {
     ($op:literal) => {
         Converter {
@@ -148,11 +100,6 @@ pub const CONVERTERS: &[Converter] = &[
     batch!("BatchMatMul"),
     batch!("BatchMatMulV2"),
     batch!("BatchMatMulV3"),
-    Converter {
-        op: "Einsum",
-        supports: einsum_supports,
-        convert: einsum,
-    },
     Converter {
         op: "MatMul",
         supports: |v| all_inputs(v, FLOATS),

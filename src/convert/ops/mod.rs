@@ -3,11 +3,16 @@
 
 mod activation;
 mod assembly;
+mod bicubic;
 mod binary;
+mod bincount;
 mod cast;
 mod compare;
 mod convolution;
+mod crop;
 mod cumulative;
+mod data_format;
+mod einsum;
 mod fused;
 mod gather_scatter;
 mod identity;
@@ -15,14 +20,17 @@ mod images;
 mod lrn;
 mod matmul;
 mod matrix_part;
+mod nms;
 mod normalization;
 mod pad;
 mod pooling;
 mod quantize;
 mod recurrent;
 mod reduction;
+mod refused;
 mod resize;
 mod reverse;
+mod scatter_sum;
 mod shape;
 mod slicing;
 mod space;
@@ -52,17 +60,23 @@ pub struct Converter {
 const FAMILIES: &[&[Converter]] = &[
     activation::CONVERTERS,
     assembly::CONVERTERS,
+    bicubic::CONVERTERS,
     binary::CONVERTERS,
+    bincount::CONVERTERS,
     cast::CONVERTERS,
     compare::CONVERTERS,
     convolution::CONVERTERS,
+    crop::CONVERTERS,
     cumulative::CONVERTERS,
     fused::CONVERTERS,
+    data_format::CONVERTERS,
+    einsum::CONVERTERS,
     gather_scatter::CONVERTERS,
     identity::CONVERTERS,
     lrn::CONVERTERS,
     matmul::CONVERTERS,
     matrix_part::CONVERTERS,
+    nms::CONVERTERS,
     normalization::CONVERTERS,
     pad::CONVERTERS,
     pooling::CONVERTERS,
@@ -86,6 +100,11 @@ pub fn all() -> impl Iterator<Item = &'static Converter> {
 pub fn find(op: &str) -> Option<&'static Converter> {
     static BY_NAME: LazyLock<HashMap<&'static str, &'static Converter>> = LazyLock::new(|| all().map(|c| (c.op, c)).collect());
     BY_NAME.get(op).copied()
+}
+
+/// Why an op without a converter has none.
+pub fn why_not(op: &str) -> Reason {
+    refused::reason(op).map_or_else(|| format!("Op type {op} is not supported."), str::to_string)
 }
 
 /// Types with a fractional part that an engine computes in.

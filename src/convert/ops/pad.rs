@@ -19,7 +19,7 @@ fn paddings(view: View) -> Result<Vec<(i64, i64)>, Reason> {
 
 fn supports(view: View) -> Result<(), Reason> {
     view.accepts(0, NUMBERS)?;
-    if view.op() == "MirrorPad" && view.attr_or("mode", "") != "REFLECT" {
+    if view.op() == "MirrorPad" && !matches!(view.attr_or("mode", ""), "REFLECT" | "SYMMETRIC") {
         return Err(format!("MirrorPad is not supported for mode {}.", view.attr_or("mode", "?")));
     }
     paddings(view).map(|_| ())
@@ -32,6 +32,9 @@ fn pad(cx: &mut Context) -> Result<(), Reason> {
     if form == Form::ChannelsFirst {
         paddings = reorder_first(&paddings);
     }
+    if cx.view.attr_or("mode", "") == "SYMMETRIC" {
+        return symmetric(cx, form, x, &paddings);
+    }
     let pads: Vec<i64> = paddings.iter().map(|p| p.0).chain(paddings.iter().map(|p| p.1)).collect();
     let pads = cx.vector(&pads);
     let out = match cx.view.op() {
@@ -43,6 +46,31 @@ fn pad(cx: &mut Context) -> Result<(), Reason> {
         _ => cx.emit("Pad", &[&x, &pads], &[]),
     };
     cx.give(0, form, out)
+}
+
+/// The edge stands on both sides of the mirror, which ONNX's Pad does not do: the rows at each end are put before and behind,
+/// backwards. The axes are those of `form`.
+fn symmetric(cx: &mut Context, form: Form, mut x: String, paddings: &[(i64, i64)]) -> Result<(), Reason> {
+    let backwards = cx.vector(&[-1]);
+    for (axis, &(before, behind)) in paddings.iter().enumerate() {
+        let axes = cx.vector(&[axis as i64]);
+        let ends = |cx: &mut Context, start: i64, end: i64| {
+            let (start, end) = (cx.vector(&[start]), cx.vector(&[end]));
+            cx.emit("Slice", &[&x, &start, &end, &axes, &backwards], &[])
+        };
+        let mut parts = Vec::new();
+        if before > 0 {
+            parts.push(ends(cx, before - 1, i64::MIN));
+        }
+        let last = (behind > 0).then(|| ends(cx, -1, -1 - behind));
+        parts.push(x.clone());
+        parts.extend(last);
+        if parts.len() > 1 {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            x = cx.emit("Concat", &parts, &[("axis", Attr::I(axis as i64))]);
+        }
+    }
+    cx.give(0, form, x)
 }
 
 macro_rules! pad {

@@ -16,14 +16,14 @@ use crate::convert::view::View;
 use crate::graph::{Constant, DType};
 
 /// Where TensorFlow samples: from the corner, with the corners on each other, or from the middle of each pixel.
-#[derive(Clone, Copy, PartialEq)]
-enum Grid {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Grid {
     Corner,
     Aligned,
     Centers,
 }
 
-fn grid(view: View) -> Result<Grid, Reason> {
+pub fn grid(view: View) -> Result<Grid, Reason> {
     match (view.flag("align_corners"), view.flag("half_pixel_centers")) {
         (true, true) => Err(format!("{} takes only one of align_corners and half_pixel_centers.", view.op())),
         (true, false) => Ok(Grid::Aligned),
@@ -32,7 +32,7 @@ fn grid(view: View) -> Result<Grid, Reason> {
     }
 }
 
-fn supports(view: View, types: &[DType]) -> Result<(), Reason> {
+pub fn supports(view: View, types: &[DType]) -> Result<(), Reason> {
     view.accepts(0, types)?;
     view.accepts_rank(0, 4)?;
     view.accepts(1, &[DType::INT32])?;
@@ -102,12 +102,17 @@ fn nearest(cx: &mut Context) -> Result<(), Reason> {
     cx.give(0, form, x)
 }
 
-/// For each place along an axis of `to` pixels, the place among `from` pixels that TensorFlow takes: in its single precision.
-fn sources(from: i64, to: i64, grid: Grid) -> Vec<i64> {
-    let scale = match grid {
+/// How many of `from` pixels one of `to` pixels spans: in TensorFlow's single precision.
+pub fn scale(from: i64, to: i64, grid: Grid) -> f32 {
+    match grid {
         Grid::Aligned if to > 1 => (from - 1) as f32 / (to - 1) as f32,
         _ => from as f32 / to as f32,
-    };
+    }
+}
+
+/// For each place along an axis of `to` pixels, the place among `from` pixels that TensorFlow takes: in its single precision.
+fn sources(from: i64, to: i64, grid: Grid) -> Vec<i64> {
+    let scale = scale(from, to, grid);
     let place = |i: i64| match grid {
         Grid::Corner => (i as f32 * scale).floor(),
         Grid::Aligned => (i as f32 * scale).round(),
@@ -131,7 +136,7 @@ fn computed_sources(cx: &mut Context, from: &Piece, to: &Piece, grid: Grid) -> R
     let (zero, one) = (cx.vector(&[0]), cx.vector(&[1]));
     let shift = if grid == Grid::Centers { 0.5 } else { 0.0 };
     let steps = match to {
-        Piece::Known(to) => floats(cx, (0..*to).map(|i| i as f32 + shift))?,
+        Piece::Known(to) => floats_of(cx, &[*to], (0..*to).map(|i| i as f32 + shift))?,
         Piece::Named(to) => {
             let axes = cx.vector(&[0]);
             let end = cx.emit("Squeeze", &[to, &axes], &[]);
@@ -169,14 +174,19 @@ fn computed_sources(cx: &mut Context, from: &Piece, to: &Piece, grid: Grid) -> R
 }
 
 /// The name of a float vector of these values.
-fn floats(cx: &mut Context, values: impl Iterator<Item = f32>) -> Result<String, Reason> {
+pub fn floats(cx: &mut Context, values: impl ExactSizeIterator<Item = f32>) -> Result<String, Reason> {
+    let count = values.len() as i64;
+    floats_of(cx, &[count], values)
+}
+
+/// The name of a float tensor of these dimensions and values.
+pub fn floats_of(cx: &mut Context, dims: &[i64], values: impl Iterator<Item = f32>) -> Result<String, Reason> {
     let data: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
-    let constant = Constant {
+    cx.state.builder.initializer(&Constant {
         dtype: DType::FLOAT,
-        dims: vec![data.len() as i64 / 4],
+        dims: dims.to_vec(),
         data: data.into(),
-    };
-    cx.state.builder.initializer(&constant)
+    })
 }
 
 pub const CONVERTERS: &[Converter] = &[

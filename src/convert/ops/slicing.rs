@@ -1,9 +1,11 @@
 //! Taking parts of a tensor: by index, by begin and size, by equal or given pieces.
 
+use super::nms::MOST_BEST;
 use super::{Converter, FLOATS, INTEGERS, axis_in};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::layout::as_ints;
 use crate::convert::value::Form;
 use crate::convert::view::{View, normal_axis};
 
@@ -81,19 +83,32 @@ fn gather_axis(view: View) -> Result<usize, Reason> {
     }
 }
 
+/// How many leading axes of data and indices belong together.
+fn batch_dims(view: View) -> Result<usize, Reason> {
+    let (given, rank) = (view.node().attr_i("batch_dims").unwrap_or(0), view.rank(1)?);
+    let count = if given < 0 { given + rank as i64 } else { given };
+    match usize::try_from(count) {
+        Ok(count) if count <= rank && count <= gather_axis(view)? => Ok(count),
+        _ => Err(format!("{} has batch_dims {given} for indices of rank {rank}.", view.op())),
+    }
+}
+
 fn gather_supports(view: View) -> Result<(), Reason> {
     view.accepts(1, INTEGERS)?;
-    if view.node().attr_i("batch_dims").unwrap_or(0) != 0 {
-        return Err("GatherV2 is not supported for batch_dims other than 0.".to_string());
-    }
-    gather_axis(view).map(|_| ())
+    gather_axis(view)?;
+    batch_dims(view).map(|_| ())
 }
 
 fn gather(cx: &mut Context) -> Result<(), Reason> {
     let axis = gather_axis(cx.view)?;
+    let batch = batch_dims(cx.view)?;
     let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
     let data = cx.input(0, form)?;
     let indices = if cx.form(1) == Form::Wide { cx.wide(1)? } else { cx.plain(1)? };
+    if batch > 0 {
+        let out = gather_in_batches(cx, &data, axis, batch)?;
+        return cx.give(0, form, out);
+    }
     let out = cx.emit("Gather", &[&data, &indices], &[("axis", Attr::I(axis as i64))]);
     cx.give(0, form, out)?;
     if let (1, Some(data), Some(indices)) = (cx.rank(0), cx.elements(0), cx.elements(1)) {
@@ -101,6 +116,31 @@ fn gather(cx: &mut Context) -> Result<(), Reason> {
         cx.know(0, Some(indices.into_iter().map(pick).collect()));
     }
     Ok(())
+}
+
+/// The indices of each batch take from the data of that batch. GatherND takes from the axis behind the batches, so that one is
+/// brought there, and the axes that stood between are brought back before those of the indices.
+fn gather_in_batches(cx: &mut Context, data: &str, axis: usize, batch: usize) -> Result<String, Reason> {
+    let (rank, inner) = (cx.rank(0), cx.rank(1) - batch);
+    let mut data = data.to_string();
+    if axis > batch {
+        let mut perm: Vec<usize> = (0..rank).filter(|&a| a != axis).collect();
+        perm.insert(batch, axis);
+        data = cx.emit("Transpose", &[&data], &[("perm", Attr::Ints(&as_ints(&perm)))]);
+    }
+    let (indices, last) = (cx.wide(1)?, cx.vector(&[cx.rank(1) as i64]));
+    let rows = cx.emit("Unsqueeze", &[&indices, &last], &[]);
+    let out = cx.emit("GatherND", &[&data, &rows], &[("batch_dims", Attr::I(batch as i64))]);
+    if axis == batch {
+        return Ok(out);
+    }
+    let between = batch + inner..inner + axis;
+    let perm: Vec<usize> = (0..batch)
+        .chain(between.clone())
+        .chain(batch..batch + inner)
+        .chain(between.end..rank - 1 + inner)
+        .collect();
+    Ok(cx.emit("Transpose", &[&out], &[("perm", Attr::Ints(&as_ints(&perm)))]))
 }
 
 /// begin and size; a size of -1 is "to the end", also when it is known at run time only.
@@ -209,8 +249,12 @@ fn top_k(cx: &mut Context) -> Result<(), Reason> {
 
 fn top_k_supports(view: View) -> Result<(), Reason> {
     view.accepts(0, FLOATS)?;
+    if view.rank(0)? == 0 {
+        return Err("TopKV2 needs an input of rank 1 or more.".to_string());
+    }
     match view.need_int(1, "k")? {
-        1.. => Ok(()),
+        1..=MOST_BEST => Ok(()),
+        k if k > MOST_BEST => Err(format!("TopKV2 is not supported for k={k}: TensorRT takes up to {MOST_BEST}.")),
         k => Err(format!("TopKV2 is not supported for k={k}.")),
     }
 }

@@ -1,6 +1,6 @@
 //! Functions of one element.
 
-use super::{BOOLS, Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise, floats};
+use super::{BOOLS, Converter, FLOATS, INTEGERS, NUMBERS, all_inputs, broadcast, elementwise, floats};
 use crate::convert::Reason;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
@@ -65,6 +65,15 @@ fn sign(cx: &mut Context) -> Result<(), Reason> {
     let below = cx.emit("Min", &[&x, &one], &[]);
     let out = cx.emit("Max", &[&below, &minus_one], &[]);
     cx.give(0, Form::Plain, out)
+}
+
+/// All bits turned over: -1 - x, which no integer leaves the range by.
+fn invert(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let wide = if form == Form::Wide { DType::INT64 } else { cx.dtype(0) };
+    let minus_one = cx.scalar(wide, -1.0)?;
+    let out = cx.emit("Sub", &[&minus_one, &x[0]], &[]);
+    cx.give(0, form, out)
 }
 
 /// Zeros or ones of the input's shape.
@@ -134,6 +143,11 @@ pub const CONVERTERS: &[Converter] = &[
         op: "Sign",
         supports: |v| all_inputs(v, NUMBERS),
         convert: sign,
+    },
+    Converter {
+        op: "Invert",
+        supports: |v| all_inputs(v, INTEGERS),
+        convert: invert,
     },
     Converter {
         op: "Square",
