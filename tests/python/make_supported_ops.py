@@ -216,7 +216,8 @@ def table():
         folder = pathlib.Path(name)
         types, conditions = asked(folder)
         models, done = emitted(folder)
-    lines = [f"{len(ops)} ops, {len(CASES)} cases.", "", "| Op | Family | Types | Conditions | ONNX ops | CPU | RTX | H200 |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    heads = ["Op", "Family", "Types", "Conditions", "ONNX ops", "CPU", "RTX", "H200"]
+    lines = [f"{len(ops)} ops, {len(CASES)} cases.", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for op in sorted(ops, key=str.lower):
         mine = [case.name for case in CASES if case.op == op]
         told = [*([notes[op]] if op in notes else []), *conditions[op]]

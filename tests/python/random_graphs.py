@@ -170,7 +170,7 @@ class Growth:
             runs = [[many(fn(*(i.runs[at][v] for i in inputs))) for v in range(VARIANTS)] for at in range(SETS)]
             with self.graph.as_default():
                 tensors = many(fn(*(i.tensor for i in inputs)))
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, ValueError):
+        except (tf.errors.OpError, ValueError):
             return False
         made = []
         for i, tensor in enumerate(tensors):
@@ -231,7 +231,8 @@ def grow(seed: int) -> Program:
     symbols = {"n": (g.number(1, 3), 0 if empty else g.number(4, 5)), "m": (g.number(3, 6), g.number(1, 7)), "k": (g.number(5, 8), g.number(4, 9))}
     fixed = {d: int(symbols[d][0]) for d in symbols}
     dims = lambda letters: [d if isinstance(d, int) or g.chance(0.6) else fixed[d] for d in letters]
-    kinds = [["n", 4], ["n", "m", 4], ["n", "m", "k", 3], ["n", "m"], ["m", 6], ["n", 8, 8, 4], ["n", "k", "k", 2], ["k"], ["n", 2, "m", 4], [], ["n", "m", 2, 3, 2]]
+    kinds = [["n", 4], ["n", "m", 4], ["n", "m", "k", 3], ["n", "m"], ["m", 6], ["n", 8, 8, 4], ["n", "k", "k", 2], ["k"], ["n", 2, "m", 4], [],
+             ["n", "m", 2, 3, 2]]
     for _ in range(g.number(1, 2)):
         g.input(f32, dims(g.choice(kinds)), symbols)
     if g.chance(0.5):

@@ -39,12 +39,14 @@ SMOOTH = {
     "tanh": tf.tanh, "sigmoid": tf.sigmoid, "sin": tf.sin, "cos": tf.cos, "erf": tf.math.erf, "softplus": tf.nn.softplus, "elu": tf.nn.elu,
     "selu": tf.nn.selu, "softsign": tf.nn.softsign, "square": tf.square, "atan": tf.atan, "asinh": tf.math.asinh,
     "exp": lambda x: tf.exp(tf.clip_by_value(x, -4.0, 3.0)), "log": lambda x: tf.math.log(tf.abs(x) + 0.5), "sqrt": lambda x: tf.sqrt(tf.abs(x)),
-    "rsqrt": lambda x: tf.math.rsqrt(tf.abs(x) + 0.5), "expm1": lambda x: tf.math.expm1(tf.minimum(x, 3.0)), "log1p": lambda x: tf.math.log1p(tf.abs(x)),
+    "rsqrt": lambda x: tf.math.rsqrt(tf.abs(x) + 0.5), "expm1": lambda x: tf.math.expm1(tf.minimum(x, 3.0)),
+    "log1p": lambda x: tf.math.log1p(tf.abs(x)),
     "reciprocal": lambda x: tf.math.reciprocal(x * x + 0.5), "tan": lambda x: tf.tan(tf.clip_by_value(x, -1.0, 1.0)), "gelu": tf.nn.gelu,
     "swish": tf.nn.silu, "sinh": lambda x: tf.sinh(tf.clip_by_value(x, -3.0, 3.0)), "xlogy": lambda x: tf.math.xlogy(x, tf.abs(x) + 0.25),
 }
 EXACT = {
-    "abs": tf.abs, "neg": tf.negative, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "half": lambda x: x * 0.5, "leaky": lambda x: tf.nn.leaky_relu(x, 0.25),
+    "abs": tf.abs, "neg": tf.negative, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "half": lambda x: x * 0.5,
+    "leaky": lambda x: tf.nn.leaky_relu(x, 0.25),
     "clip": lambda x: tf.clip_by_value(x, -1.0, 0.75), "identity": tf.identity, "zeros_like": tf.zeros_like, "ones_like": tf.ones_like,
     "stop": lambda x: tf.stop_gradient(x + 1.0),
 }
@@ -104,11 +106,13 @@ def binary(g, x, functions):
     return [x, *more], (lambda *a: f(other(*a), a[0])) if swap else (lambda *a: f(a[0], other(*a))), name
 
 
-ARITHMETIC = {"add": tf.add, "sub": tf.subtract, "mul": tf.multiply, "max": tf.maximum, "min": tf.minimum, "squared_difference": tf.math.squared_difference}
+ARITHMETIC = {"add": tf.add, "sub": tf.subtract, "mul": tf.multiply, "max": tf.maximum, "min": tf.minimum,
+              "squared_difference": tf.math.squared_difference}
 DIVISION = {
     "div": lambda x, y: x / (tf.abs(y) + 0.5), "div_no_nan": lambda x, y: tf.math.divide_no_nan(x, tf.nn.relu(y) + tf.sign(tf.nn.relu(y))),
     "floordiv": lambda x, y: tf.math.floordiv(x, tf.abs(y) + 0.7), "floormod": lambda x, y: tf.math.floormod(x, tf.abs(y) + 0.7),
-    "negative_mod": lambda x, y: tf.math.floormod(x, -0.7 - tf.abs(y)), "truncatemod": lambda x, y: raw.TruncateMod(x=x, y=tf.abs(y) + 0.7 + tf.zeros_like(x)),
+    "negative_mod": lambda x, y: tf.math.floormod(x, -0.7 - tf.abs(y)),
+    "truncatemod": lambda x, y: raw.TruncateMod(x=x, y=tf.abs(y) + 0.7 + tf.zeros_like(x)),
     "pow": lambda x, y: tf.pow(tf.abs(x) + 0.5, tf.clip_by_value(y, -2.0, 2.0)), "mul_no_nan": tf.math.multiply_no_nan,
     "xdivy": lambda x, y: tf.math.xdivy(x, tf.abs(y) + 0.5), "add_n": lambda x, y: tf.add_n([x + y, y + x, x - y]),
 }
@@ -208,12 +212,14 @@ def half_detour(g):
 @op(0.8)
 def half(g):
     x = g.pick((f16,))
-    return x and binary(g, x, {"add": tf.add, "mul": tf.multiply, "max": tf.maximum, "back": lambda x, y: tf.cast(x, f32), "again": lambda x, y: tf.cast(x, f32)})
+    back = lambda x, y: tf.cast(x, f32)
+    return x and binary(g, x, {"add": tf.add, "mul": tf.multiply, "max": tf.maximum, "back": back, "again": back})
 
 
 # What no engine takes, so that there are several.
 NATIVE = {
-    "lgamma": lambda x: tf.math.lgamma(tf.abs(x) + 0.5), "digamma": lambda x: tf.math.digamma(tf.abs(x) + 0.5), "erfinv": lambda x: tf.math.erfinv(tf.tanh(x) * 0.9),
+    "lgamma": lambda x: tf.math.lgamma(tf.abs(x) + 0.5), "digamma": lambda x: tf.math.digamma(tf.abs(x) + 0.5),
+    "erfinv": lambda x: tf.math.erfinv(tf.tanh(x) * 0.9),
     "double": lambda x: tf.cast(tf.sin(tf.cast(x, f64)) * 2.0, f32), "next": lambda x: tf.math.lgamma(tf.sigmoid(x) + 1.0),
 }
 
@@ -238,7 +244,8 @@ def reduction(g):
         return None
     names = {"sum": tf.reduce_sum, "max": tf.reduce_max, "min": tf.reduce_min, "prod": tf.reduce_prod}
     if x.dtype == f32:
-        names |= {"mean": tf.reduce_mean, "norm": tf.math.reduce_euclidean_norm, "logsumexp": tf.reduce_logsumexp, "variance": tf.math.reduce_variance}
+        names |= {"mean": tf.reduce_mean, "norm": tf.math.reduce_euclidean_norm, "logsumexp": tf.reduce_logsumexp,
+                  "variance": tf.math.reduce_variance}
     name, over, keep = g.choice(list(names)), axes(g, x), g.chance(0.5)
     if name == "prod" and not small_product(x):
         return None
@@ -289,7 +296,7 @@ def cumulative(g):
 
 @op(1)
 def softmax(g):
-    x = g.pick(ranks=range(1, 7))
+    x = g.pick(ranks=range(1, 6))
     if not x:
         return None
     f, axis = g.choice([tf.nn.softmax, tf.nn.log_softmax]), g.choice([-1, -1, -x.rank])
@@ -332,14 +339,16 @@ def host_arithmetic(g):
     if not s:
         return None
     n = g.choice([2, 3, -2, 1])
-    return [s], g.choice([lambda s: s * n, lambda s: s + n, lambda s: s // n, lambda s: s % n, lambda s: tf.maximum(s, n), lambda s: s - n, lambda s: -s,
+    return [s], g.choice([lambda s: s * n, lambda s: s + n, lambda s: s // n, lambda s: s % n, lambda s: tf.maximum(s, n), lambda s: s - n,
+                          lambda s: -s,
                           lambda s: tf.reduce_prod(s) if s.shape.rank else s * s])
 
 
 @op(2, exact=True)
 def host_pack(g):
     s, t = (g.pick((i32,), (0,), where=lambda v: v.host) for _ in range(2))
-    return s and ([s, t], g.choice([lambda s, t: tf.stack([s, t]), lambda s, t: tf.stack([s, 3, t]), lambda s, t: tf.concat([[s], [2], [t]], 0), lambda s, t: s + t]))
+    return s and ([s, t], g.choice([lambda s, t: tf.stack([s, t]), lambda s, t: tf.stack([s, 3, t]), lambda s, t: tf.concat([[s], [2], [t]], 0),
+                                    lambda s, t: s + t]))
 
 
 def bounded(s, most):
@@ -369,8 +378,10 @@ def by_size(g):
         return None
     most = g.number(1, 3)
     return [x, s], *g.choice([
-        (lambda x, s: tf.tile(x, [bounded(s, most)] + [1] * (len(x.shape) - 1)), "tile"), (lambda x, s: tf.broadcast_to(x, tf.concat([[bounded(s, most)], tf.shape(x)], 0)), "broadcast_to"),
-        (lambda x, s: x[: bounded(s, most)], "head"), (lambda x, s: x[-bounded(s, most) :], "tail"), (lambda x, s: tf.pad(x, [[0, s % most]] + [[0, 0]] * (len(x.shape) - 1)), "pad"),
+        (lambda x, s: tf.tile(x, [bounded(s, most)] + [1] * (len(x.shape) - 1)), "tile"),
+        (lambda x, s: tf.broadcast_to(x, tf.concat([[bounded(s, most)], tf.shape(x)], 0)), "broadcast_to"),
+        (lambda x, s: x[: bounded(s, most)], "head"), (lambda x, s: x[-bounded(s, most) :], "tail"),
+        (lambda x, s: tf.pad(x, [[0, s % most]] + [[0, 0]] * (len(x.shape) - 1)), "pad"),
         (lambda x, s: x[..., s % most :: 2], "from"), (lambda x, s: x * tf.cast(s, x.dtype), "times"), (lambda x, s: tf.roll(x, s, 0), "roll"),
     ])
 
@@ -482,7 +493,8 @@ def slice_by_size(g):
     axis, rank = g.number(0, x.rank - 1), x.rank
     begin = lambda n: [n if a == axis else 0 for a in range(rank)]
     return [x], *g.choice([
-        (lambda x: tf.slice(x, begin(tf.shape(x)[axis] - 1), [-1] * rank), "last"), (lambda x: tf.slice(x, begin(tf.shape(x)[axis] // 2), [-1] * rank), "second half"),
+        (lambda x: tf.slice(x, begin(tf.shape(x)[axis] - 1), [-1] * rank), "last"),
+        (lambda x: tf.slice(x, begin(tf.shape(x)[axis] // 2), [-1] * rank), "second half"),
         (lambda x: tf.slice(x, [0] * rank, [(tf.shape(x)[axis] + 1) // 2 if a == axis else -1 for a in range(rank)]), "first half"),
     ])
 
@@ -518,7 +530,8 @@ def gather_nd(g):
 def take_along(g):
     """Batched: the largest ones' neighbours."""
     x = g.pick(ranks=range(2, 4), where=lambda v: not v.empty() and not any(ties(run[0].numpy(), 1) for run in v.runs))
-    return x and ([x], lambda x: tf.gather(x, tf.argmax(x, 1, output_type=i32) if len(x.shape) == 2 else tf.argmax(x[..., 0], 1, output_type=i32), batch_dims=1, axis=1))
+    first = lambda x: tf.argmax(x if len(x.shape) == 2 else x[..., 0], 1, output_type=i32)
+    return x and ([x], lambda x: tf.gather(x, first(x), batch_dims=1, axis=1))
 
 
 @op(0.5, exact=True)
@@ -581,7 +594,8 @@ def dense(g):
     if x.rank == 2:
         return [x], *g.choice([(lambda x: tf.matmul(x, w), "matmul"), (lambda x: tf.matmul(x, w.T, transpose_b=True), "by transposed"),
                                (lambda x: tf.nn.relu(tf.nn.bias_add(tf.matmul(x, w), w[0])), "layer")])
-    return [x], *g.choice([(lambda x: tf.tensordot(x, w, 1), "tensordot"), (lambda x: tf.matmul(x, w), "batch"), (lambda x: tf.einsum("...i,ij->...j", x, w), "einsum")])
+    return [x], *g.choice([(lambda x: tf.tensordot(x, w, 1), "tensordot"), (lambda x: tf.matmul(x, w), "batch"),
+                           (lambda x: tf.einsum("...i,ij->...j", x, w), "einsum")])
 
 
 @op(1.5)
@@ -589,7 +603,8 @@ def products(g):
     x = g.pick(ranks=range(2, 5))
     if not x:
         return None
-    return [x], *g.choice([(lambda x: tf.matmul(x, x, transpose_b=True), "with its transpose"), (lambda x: tf.matmul(x, x, transpose_a=True), "of its transpose"),
+    return [x], *g.choice([(lambda x: tf.matmul(x, x, transpose_b=True), "with its transpose"),
+                           (lambda x: tf.matmul(x, x, transpose_a=True), "of its transpose"),
                            (lambda x: tf.nn.softmax(tf.matmul(x, x, transpose_b=True) * 0.3) @ x, "attention")])
 
 
@@ -638,7 +653,8 @@ def convolution(g):
     bias = g.constant([w.shape[-1]])
     dilation = 2 if min(x.least(1), x.least(2)) >= 2 * k else 1
     return [x], *g.choice([
-        (lambda x: tf.nn.conv2d(x, w, stride, padding), "conv"), (lambda x: tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, w, stride, padding), bias)), "layer"),
+        (lambda x: tf.nn.conv2d(x, w, stride, padding), "conv"),
+        (lambda x: tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, w, stride, padding), bias)), "layer"),
         (lambda x: tf.nn.depthwise_conv2d(x, depth, [1, stride, stride, 1], padding), "depthwise"),
         (lambda x: tf.nn.conv2d(x, w, 1, padding, dilations=dilation), "dilated"),
     ])
@@ -668,7 +684,8 @@ def image_work(g):
         (lambda x: tf.image.resize(x, size), "bilinear"), (lambda x: tf.image.resize(x, size, "nearest"), "nearest"),
         (lambda x: tf.compat.v1.image.resize_bilinear(x, size, align_corners=flip), "old bilinear"),
         (lambda x: tf.nn.lrn(x), "lrn"), (lambda x: tf.reduce_mean(x, [1, 2]), "global mean"),
-        (lambda x: tf.nn.conv2d_transpose(x, np.ones([2, 2, 3, c], np.float32) * 0.3, tf.stack([tf.shape(x)[0], tf.shape(x)[1] * 2, tf.shape(x)[2] * 2, 3]), 2, "SAME"), "transposed"),
+        (lambda x: tf.nn.conv2d_transpose(x, np.ones([2, 2, 3, c], np.float32) * 0.3,
+                                          tf.stack([tf.shape(x)[0], tf.shape(x)[1] * 2, tf.shape(x)[2] * 2, 3]), 2, "SAME"), "transposed"),
     ]
     kinds += [(lambda x: tf.nn.depth_to_space(x, 2), "depth to space")] * (c % 4 == 0)
     if all(s % 2 == 0 for a in (1, 2) for s in x.sizes(a)):

@@ -98,7 +98,8 @@ def ranked():
         shape = dims[:rank]
         x, open_x, whole = spec(shape), spec([None] * rank), spec([None] * rank, i32)
         for op, fn in [("Relu", tf.nn.relu), ("Neg", tf.negative), ("Cast", lambda x: tf.cast(x, i32)), ("Shape", tf.shape), ("Size", tf.size),
-                       ("Rank", lambda x: raw.Rank(input=x) + 1), ("Identity", lambda x: tf.identity(x) + 1.0), ("ZerosLike", lambda x: raw.ZerosLike(x=x) + x)]:
+                       ("Rank", lambda x: raw.Rank(input=x) + 1), ("Identity", lambda x: tf.identity(x) + 1.0),
+                       ("ZerosLike", lambda x: raw.ZerosLike(x=x) + x)]:
             add(op, f"rank{rank}", fn, [open_x], [shape])
         add("Reshape", f"rank{rank}", lambda x: tf.reshape(x, [-1]), [open_x], [shape])
         add("Fill", f"rank{rank}", lambda x: tf.fill(tf.shape(x), 2.5), [open_x], [shape])
@@ -107,7 +108,8 @@ def ranked():
             y = [1 if i % 2 else d for i, d in enumerate(y)]
             for op, fn in [("AddV2", tf.add), ("Less", tf.less), ("Maximum", tf.maximum), ("SquaredDifference", tf.math.squared_difference)]:
                 add(op, f"rank{rank}_{other}", fn, [open_x, spec([None] * other)], [shape, y])
-            add("FloorMod", f"rank{rank}_{other}", lambda x, y: tf.math.floormod(x, y * 2 + 1), [whole, spec([None] * other, i32)], [shape, y], low=-9, high=9)
+            add("FloorMod", f"rank{rank}_{other}", lambda x, y: tf.math.floormod(x, y * 2 + 1), [whole, spec([None] * other, i32)], [shape, y],
+                low=-9, high=9)
             add("SelectV2", f"rank{rank}_{other}", lambda c, x: tf.where(c, x, -1.0), [spec([None] * other, b), open_x], [y, shape])
             add("BroadcastTo", f"rank{rank}_{other}", lambda y, x: tf.broadcast_to(y, tf.shape(x)), [spec([None] * other), open_x], [y, shape])
         for axis in range(-rank - 1, rank + 1):
@@ -120,9 +122,12 @@ def ranked():
                 for op, fn in [("Sum", tf.reduce_sum), ("Max", tf.reduce_max), ("Mean", tf.reduce_mean), ("Prod", tf.reduce_prod)]:
                     add(op, f"{name}_{keep}", lambda x, f=fn, a=axis, k=keep: f(x, a, keepdims=k), [open_x], [shape])
                 add("All", f"{name}_{keep}", lambda x, a=axis, k=keep: tf.reduce_all(x, a, keepdims=k), [spec([None] * rank, b)], [shape])
-            for op, fn in [("ConcatV2", lambda x, a: tf.concat([x, -x], a)), ("ReverseV2", lambda x, a: tf.reverse(x, [a])), ("Roll", lambda x, a: tf.roll(x, 1, a)),
-                           ("Cumsum", tf.cumsum), ("GatherV2", lambda x, a: tf.gather(x, [0, 0], axis=a)), ("Unpack", lambda x, a: tf.unstack(x, axis=a)[0]),
-                           ("Split", lambda x, a: tf.split(x, 1 if x.shape[a] % 2 else 2, a)[0] + 0.0), ("SplitV", lambda x, a: tf.split(x, [1, -1], a)[1]),
+            for op, fn in [("ConcatV2", lambda x, a: tf.concat([x, -x], a)), ("ReverseV2", lambda x, a: tf.reverse(x, [a])),
+                           ("Roll", lambda x, a: tf.roll(x, 1, a)),
+                           ("Cumsum", tf.cumsum), ("GatherV2", lambda x, a: tf.gather(x, [0, 0], axis=a)),
+                           ("Unpack", lambda x, a: tf.unstack(x, axis=a)[0]),
+                           ("Split", lambda x, a: tf.split(x, 1 if x.shape[a] % 2 else 2, a)[0] + 0.0),
+                           ("SplitV", lambda x, a: tf.split(x, [1, -1], a)[1]),
                            ("ArgMax", lambda x, a: tf.argmax(x, a, output_type=i32)), ("ArgMin", lambda x, a: tf.argmin(x, a, output_type=i32))]:
                 add(op, name, lambda x, f=fn, a=axis: f(x, a), [x], [shape])
             if dims[axis % rank] == 1:
@@ -160,10 +165,12 @@ def exact():
     for op in ["ArgMax", "ArgMin"]:
         for dtype in (f32, i32):
             for axis in (0, 1):
-                add(op, f"ties_{dtype.name}_{axis}", lambda x, f=getattr(raw, op), a=axis: f(input=x, dimension=a, output_type=i32), [spec([None, 3], dtype)], (ties,))
+                add(op, f"ties_{dtype.name}_{axis}", lambda x, f=getattr(raw, op), a=axis: f(input=x, dimension=a, output_type=i32),
+                    [spec([None, 3], dtype)], (ties,))
     ends = np.array([2**31 - 1, -(2**31), -(2**31) + 1, 0, 1, -1, 7, -7])
     left, right = (np.ravel(side) for side in np.meshgrid(ends, ends))
-    for op in ["Add", "AddV2", "Sub", "Mul", "Maximum", "Minimum", "Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual", "SquaredDifference"]:
+    for op in ["Add", "AddV2", "Sub", "Mul", "Maximum", "Minimum", "Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual",
+               "SquaredDifference"]:
         add(op, "ends_of_int32", lambda x, y, f=getattr(raw, op): f(x=x, y=y), [spec([None], i32)] * 2, (left, right))
     divided = right != 0
     for op in ["FloorDiv", "FloorMod", "TruncateDiv", "TruncateMod", "Div", "Mod"]:
@@ -200,7 +207,8 @@ def difference(case, expected, found):
             same = e == f
         else:
             with np.errstate(invalid="ignore"):
-                same = (e == f) | (np.isnan(e) & np.isnan(f)) | (np.isfinite(e) & np.isfinite(f) & (np.abs(e - f) <= case.atol + case.rtol * np.abs(e)))
+                close = np.abs(e - f) <= case.atol + case.rtol * np.abs(e)
+                same = (e == f) | (np.isnan(e) & np.isnan(f)) | (np.isfinite(e) & np.isfinite(f) & close)
                 same &= (np.signbit(e) == np.signbit(f)) | (e != 0) | (f != 0) | np.isnan(e)
         if not same.all():
             at = np.argwhere(~same)[0]
