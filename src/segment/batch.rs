@@ -52,13 +52,19 @@ fn is_size_arithmetic(graph: &Graph, node: NodeId) -> bool {
     !node.inputs.is_empty() && node.inputs.iter().all(|&port| small(graph.info(port))) && node.outputs.iter().all(|o| small(Some(o)))
 }
 
+/// Whether `node` rounds a constant to steps. Of all that is computed from constants, the stock front end keeps this alone from constant
+/// folding, so that an engine finds its weights' steps; it has no batch.
+fn is_quantised_weight(graph: &Graph, node: NodeId) -> bool {
+    let node = &graph.nodes[node];
+    let quantises = node.op().starts_with("FakeQuantWithMinMax") || node.op().starts_with("QuantizeAndDequantize");
+    quantises && node.inputs.iter().all(|port| graph.nodes[port.node].op() == "Const")
+}
+
 /// The batch of `node`: the leading dimension of the operand that carries it. The reason where no operand of known
 /// rank >= 2 does.
 pub fn implicit_batch(graph: &Graph, node: NodeId) -> Result<Batch, Reason> {
     let inputs = &graph.nodes[node].inputs;
-    // Weights that are quantised on their way stay nodes: TF-TRT's front end keeps them from constant folding.
-    let constant = !inputs.is_empty() && inputs.iter().all(|port| graph.nodes[port.node].op() == "Const");
-    if constant || is_size_arithmetic(graph, node) {
+    if is_quantised_weight(graph, node) || is_size_arithmetic(graph, node) {
         return Ok(Batch::Any);
     }
     let carriers = match graph.nodes[node].op() {

@@ -182,12 +182,26 @@ fn implicit_batch_is_that_of_the_operand_of_highest_rank() {
         &["small", "small", "in"],
         &[(DType::FLOAT, &[-1, 8])],
     );
+    b.outputs(
+        "weight",
+        "FakeQuantWithMinMaxVars",
+        &["small", "small", "small"],
+        &[(DType::FLOAT, &[4])],
+    );
+    b.outputs(
+        "value",
+        "FakeQuantWithMinMaxVars",
+        &["in", "small", "small"],
+        &[(DType::FLOAT, &[-1, 4])],
+    );
     b.outputs("none", "Relu", &["nobody"], &[(DType::FLOAT, &[-1, 8])]);
     b.outputs("nobody", "Placeholder", &[], &[]);
     let graph = b.graph();
     let batch = |name: &str| batch::implicit_batch(&graph, graph.find(name).unwrap());
     assert_eq!(batch("add"), Ok(Batch::Open));
     assert_eq!(batch("grad"), Ok(Batch::Open));
+    assert_eq!(batch("weight"), Ok(Batch::Any));
+    assert_eq!(batch("value"), Ok(Batch::Open));
     assert!(batch("relu").unwrap_err().contains("two dimensions"));
     assert!(batch("none").unwrap_err().contains("'nobody'"));
 }
