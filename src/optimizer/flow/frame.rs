@@ -118,9 +118,9 @@ pub fn read(graph: &Graph, takers: &[Vec<NodeId>], name: &str, enters: &[NodeId]
     let mut variable_of: HashMap<NodeId, usize> = HashMap::new();
     for &id in ids.iter().filter(|&&id| op(id) == "Merge") {
         let ends: Vec<NodeId> = graph.nodes[id].inputs.iter().map(|port| port.node).collect();
-        let (first, next) = match ends.as_slice() {
-            &[a, b] if own.contains(&a) && op(b) == "NextIteration" => (a, b),
-            &[a, b] if own.contains(&b) && op(a) == "NextIteration" => (b, a),
+        let (first, next) = match *ends.as_slice() {
+            [a, b] if own.contains(&a) && op(b) == "NextIteration" => (a, b),
+            [a, b] if own.contains(&b) && op(a) == "NextIteration" => (b, a),
             _ => return Err(because(id, "branches inside the loop")),
         };
         variable_of.insert(id, frame.variables.len());
