@@ -8,12 +8,10 @@ mod contraction;
 
 use contraction::{Edge, groups};
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use tftrt::graph::Graph;
 use tftrt::segment::{Device, Request, Rules, SegmentOptions, passes_through, segment, topological_order};
 use tftrt::{convert, graph, proto};
-
-const MINIMUM: i64 = 3;
 
 fn main() {
     let paths: Vec<String> = std::env::args().skip(1).collect();
@@ -35,17 +33,17 @@ fn compare(path: &str) -> Result<(), Box<dyn std::error::Error>> {
     let graph = Graph::new(def, outputs)?;
     let ops: BTreeSet<String> = graph.nodes.iter().map(|node| node.op().to_string()).collect();
     for denied in std::iter::once(None).chain(ops.into_iter().map(Some)) {
-        let ours = segments(&graph, denied.as_deref(), MINIMUM)?.len();
-        let theirs = by_contraction(&graph, denied.as_deref())?;
+        let segments = segments(&graph, denied.as_deref())?;
+        let (ours, theirs) = (segments.len(), by_contraction(&graph, &segments)?);
         println!("{path} {} {ours} {theirs}", denied.as_deref().unwrap_or("-"));
     }
     Ok(())
 }
 
-/// The nodes of each segment that this library makes, however many there are.
-fn segments(graph: &Graph, denied: Option<&str>, minimum: i64) -> Result<Vec<Vec<usize>>, String> {
+/// The nodes of each segment that this library makes, however many there are and however small they are.
+fn segments(graph: &Graph, denied: Option<&str>) -> Result<Vec<Vec<usize>>, String> {
     let rules = Rules {
-        minimum_size: minimum,
+        minimum_size: 1,
         implicit_batch: false,
         static_engine: false,
         default_device: Device::default(),
@@ -67,11 +65,11 @@ fn segments(graph: &Graph, denied: Option<&str>, minimum: i64) -> Result<Vec<Vec
     Ok(found.segments.into_iter().map(|segment| segment.nodes).collect())
 }
 
-/// The number of segments by TF-TRT's rule. Its candidates are the nodes that this library puts into segments of any size: the
-/// two differ in what they merge alone.
-fn by_contraction(graph: &Graph, denied: Option<&str>) -> Result<usize, String> {
+/// The number of segments by TF-TRT's rule. Its candidates are the nodes that this library puts into segments: the two differ in
+/// what they merge alone.
+fn by_contraction(graph: &Graph, segments: &[Vec<usize>]) -> Result<usize, String> {
     let mut candidate = vec![false; graph.nodes.len()];
-    for id in segments(graph, denied, 0)?.into_iter().flatten() {
+    for &id in segments.iter().flatten() {
         candidate[id] = graph.nodes[id].op() != "Const";
     }
     let order = topological_order(graph).map_err(|names| format!("a cycle through {names:?}"))?;
@@ -82,9 +80,7 @@ fn by_contraction(graph: &Graph, denied: Option<&str>) -> Result<usize, String> 
         edges.extend(data.chain(control).map(|(from, data)| Edge { from, to, data }));
     }
     let group = groups(&candidate, &order, &edges);
-    let mut sizes: BTreeMap<usize, i64> = BTreeMap::new();
-    for id in (0..candidate.len()).filter(|&id| candidate[id] && !passes_through(graph.nodes[id].op())) {
-        *sizes.entry(group[id]).or_default() += 1;
-    }
-    Ok(sizes.values().filter(|&&size| size >= MINIMUM).count())
+    let counts = |id: &usize| candidate[*id] && !passes_through(graph.nodes[*id].op());
+    let found: BTreeSet<usize> = (0..candidate.len()).filter(counts).map(|id| group[id]).collect();
+    Ok(found.len())
 }
