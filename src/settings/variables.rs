@@ -296,18 +296,10 @@ pub const VARIABLES: &[Variable] = &[
 /// answered with these words.
 pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
-        LAYOUT,
-        "each engine chooses the order of its dimensions by itself, from what its convolutions need",
-    ),
-    (
         ALGORITHM,
         "TensorRT chooses its algorithms by measuring; the caches in TFTRT_CACHE_DIR make it choose the same again",
     ),
     (TRANSPOSE, "every transpose that TensorRT takes is converted"),
-    (
-        NMS_TOPK,
-        "the limit of 4096 was that of a plugin before TensorRT 8.2.1, which is not used: the oldest TensorRT here is 8.6",
-    ),
 ];
 
 pub(super) const ALLOW_NATIVE: &str = "TF_TRT_ALLOW_ENGINE_NATIVE_SEGMENT_EXECUTION";

@@ -96,10 +96,8 @@ def test_right_values_are_taken_without_a_word(run_isolated):
 
 def test_what_has_no_effect_and_what_is_misspelt_is_said(run_isolated):
     asked = {
-        "TF_TRT_ENABLE_LAYOUT_OPTIMIZER": "0",
         "TF_TRT_FIXED_ALGORITHM_ID": "2",
         "TF_DEBUG_TRT_ALLOW_INEFFICIENT_TRANSPOSE": "true",
-        "TF_TRT_ALLOW_NMS_TOPK_OVERRIDE": "1",
         "TF_TRT_OP_DENY_LIST": "Sub",
     }
     page = (ROOT / "docs" / "settings.md").read_text()

@@ -140,8 +140,10 @@ fn bench(root: &Path) -> Result<(), Failure> {
 }
 
 fn docs(root: &Path) -> Result<(), Failure> {
-    python::setup(root)?;
-    Step::new("docs").run(&mut cargo(root, &["run", "--release", "--example", "make_docs"]))
+    let python = python::setup(root)?;
+    Step::new("build the examples").run(&mut cargo(root, &["build", "--release", "--examples"]))?;
+    Step::new("docs of the settings").run(&mut cargo(root, &["run", "--release", "--example", "make_docs"]))?;
+    Step::new("docs of the ops").run(python.command(root).arg("tests/python/make_supported_ops.py"))
 }
 
 fn has_rust_file(folder: &Path) -> bool {
