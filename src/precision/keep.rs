@@ -267,7 +267,7 @@ const RULES: &[Rule] = &[
     line("Mod", All, Same, Both, Keep(REMAINDER)),
     line("Mul", All, Same, Both, KeepIf(square)),
     line("Neg", All, Same, Both, Follow),
-    line("NonMaxSuppression", At(&[0, 1]), Int64, Neither, Keep(FLOAT_ONLY)),
+    line("NonMaxSuppression", At(&[0, 1, 3, 4]), Int64, Neither, Keep(FLOAT_ONLY)),
     // Depth and indices are integers here; the type is that of the values, input 2.
     line("OneHot", At(&[2]), Same, Float16, Move),
     line("PRelu", All, Same, Both, Follow),

@@ -52,7 +52,10 @@ fn points(cx: &mut Context, low: i64, size: &Piece, count: i64) -> Result<Points
     };
     let mut corner = |column: i64| {
         let at = cx.vector(&[column]);
-        cx.emit("Gather", &[&boxes, &at], &[("axis", Attr::I(1))])
+        let corner = cx.emit("Gather", &[&boxes, &at], &[("axis", Attr::I(1))]);
+        // The product of one element is that element; and as products stay in float32 when a model goes to half, so do all
+        // coordinates: half has 11 bits, too few for a place in an image.
+        cx.emit("ReduceProd", &[&corner], &[("axes", Attr::Ints(&[1])), ("keepdims", Attr::I(1))])
     };
     let (begin, end) = (corner(low), corner(low + 2));
     let at = if count > 1 {
