@@ -198,7 +198,7 @@ def loop_with_unconvertible(x):
 
 
 def loop_too_long(x):
-    return tf.while_loop(lambda i, y: i < 100000, lambda i, y: (i + 1, y * 0.9), [0, x])[1]
+    return tf.while_loop(lambda i, y: i < 600, lambda i, y: (i + 1, y * 0.9), [0, x])[1]
 
 
 def cond_of_two_shapes(x):
