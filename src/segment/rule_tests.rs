@@ -1,4 +1,4 @@
-//! Against TF-TRT's rule, on random graphs; `tests/python/test_engine_rules.py` does it on models.
+//! Against TF-TRT's rule, on random graphs; `examples/engine_rules` does it on graphs from files.
 
 use super::test_graphs::{Builder, supports};
 use super::*;
