@@ -30,7 +30,7 @@ fn build(plans: &[Plan], mixed: bool) -> Builder {
     b.add("n0", "Placeholder", &[]);
     for (i, plan) in plans.iter().enumerate() {
         let at = i + 1;
-        let near = |d: usize| format!("n{}", at - 1 - d % at.min(if d % 4 == 0 { usize::MAX } else { 5 }));
+        let near = |d: usize| format!("n{}", at - 1 - d % at.min(if d.is_multiple_of(4) { usize::MAX } else { 5 }));
         let mut inputs: Vec<String> = match OPS[plan.op] {
             "Const" => Vec::new(),
             "Identity" => vec![near(plan.data[0])],
