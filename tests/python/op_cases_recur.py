@@ -118,6 +118,8 @@ for op, function in [("BlockLSTM", raw.BlockLSTM), ("BlockLSTMV2", raw.BlockLSTM
     case(op, lambda x, c, h, f=function: (lambda r: (r.cs, r.h))(f(seq_len_max=tf.constant(4, tf.int64), x=x, cs_prev=c, h_prev=h,
                                                                    **lstm_weights(3, 4))),
          SERIES, SERIES_SHAPES, "shorter")
+    case(op, lambda x, c, h, w, f=function: f(seq_len_max=tf.constant(6, tf.int64), x=x, cs_prev=c, h_prev=h, **{**lstm_weights(3, 4), "w": w}).h,
+         [*SERIES, spec([7, 16])], [[*SERIES_SHAPES[0], [7, 16]]], "weights_at_run_time")
     case(op, lambda x, c, h, f=function: f(seq_len_max=tf.shape(x, out_type=tf.int64)[0], x=x, cs_prev=c, h_prev=h, **lstm_weights(3, 4)).h,
          [spec([None, None, 3]), *CELL[1:]], [SERIES_SHAPES[0]], "open_length")
 
