@@ -149,7 +149,7 @@ def test_the_report_off_gives_counts(value, convert_function, capfd, monkeypatch
 def test_the_report_detailed_gives_reasons(convert_function, capfd, monkeypatch):
     monkeypatch.setenv("TF_TRT_SHOW_DETAILED_REPORT", "1")
     out = reported(convert_function, capfd)
-    assert "\t- BesselI0e -> 1x\n\t\t- [Count: 1x] Op type BesselI0e is not supported.\n" in out
+    assert "\t- BesselI0e -> 1x\n\t\t- [Count: 1x] Neither ONNX nor TensorRT has this function.\n" in out
     assert re.search(r"\t- Placeholder -> 1x\n\t\t- \[Count: 1x\] excluded by segmenter option\. Most likely an input or output node\.", out)
 
 
@@ -161,7 +161,7 @@ def test_the_report_as_csv_replaces_the_file_whole(convert_function, capfd, monk
     with open(file, newline="") as text:
         rows = list(csv.DictReader(text))
     assert list(rows[0]) == ["OP Name", "Reason", "Count"]
-    assert {"OP Name": "BesselI0e", "Reason": "Op type BesselI0e is not supported.", "Count": "1"} in rows
+    assert {"OP Name": "BesselI0e", "Reason": "Neither ONNX nor TensorRT has this function.", "Count": "1"} in rows
     # The same as the text says, and nothing is left beside the file.
     assert sum(int(row["Count"]) for row in rows) == int(re.search(r"Total nonconverted OPs: (\d+)", out).group(1))
     assert [p.name for p in tmp_path.iterdir()] == ["report.csv"]

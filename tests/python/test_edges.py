@@ -91,7 +91,8 @@ def ranked():
     made = []
 
     def add(op, name, fn, specs, shapes, **options):
-        made.append(Case(op, f"{op}_{name}", fn, specs, [shapes], **options))
+        # Not the name of one in the table.
+        made.append(Case(op, f"{op}_each_{name}", fn, specs, [shapes], **options))
 
     dims = [2, 3, 1, 4, 2, 3]
     for rank in range(7):
@@ -154,7 +155,7 @@ def exact():
     made = []
 
     def add(op, name, fn, specs, values, **options):
-        made.append(Case(op, f"{op}_{name}", fn, specs, [], values=(values,), **options))
+        made.append(Case(op, f"{op}_exactly_{name}", fn, specs, [], values=(values,), **options))
 
     halves = np.arange(-4.5, 5.0, 0.5)
     for op in ["Round", "Rint", "Floor", "Ceil"]:
@@ -226,6 +227,9 @@ def check(case, edge, inputs, native, model):
     except tf.errors.OpError:
         return None
     if not all(s.shape.is_compatible_with(e.shape) for s, e in zip(tf.nest.flatten(native.outputs), expected)):
+        return None
+    if case.op == "Einsum" and any(0 in x.shape for x in inputs):
+        # ONNX Runtime divides by the size, which ends the process; the CPU backend does not let it (test_single_ops.py).
         return None
     try:
         found = model.run(None, {f"TensorRTInputPH_{i}": x for i, x in enumerate(inputs)})

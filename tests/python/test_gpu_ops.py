@@ -16,8 +16,8 @@ pytestmark = pytest.mark.gpu
 STAYS_NATIVE = reasons("stays_native.txt")
 REFUSED = reasons("tensorrt_8_refuses.txt")
 DIFFERS = reasons("tensorrt_8_differs.txt")
-# Where TensorFlow's own kernel does not run on a GPU, nor can it record shapes there.
-NATIVE_FAILS = {"LRN_one_channel": "cuDNN takes a depth_radius of 1 to 7"}
+# TensorFlow's own kernel does not run on a GPU, nor can it record shapes there.
+NATIVE_FAILS = reasons("gpu_native_fails.txt")
 # TensorRT's functions of one element are a few units less exact than those of a CPU.
 RTOL = 1e-5
 

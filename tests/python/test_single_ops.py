@@ -71,3 +71,23 @@ def test_refused_ops_are_not_among_the_converters():
     listed = set(pywrap.get_registered_op_converters())
     assert {"CombinedNonMaxSuppression", "CropAndResize", "ResizeBicubic", "Einsum"} <= listed
     assert not listed & set(REFUSED)
+
+
+def test_an_einsum_of_nothing_ends_no_process(run_isolated):
+    """ONNX Runtime divides by the size there: such calls run natively."""
+    code = """
+        import tensorflow as tf
+        from conftest import _convert_function, assert_close
+        import tftrt
+        specs = [tf.TensorSpec([None, None, 2, 4])] * 2
+        converted = _convert_function(lambda x, y: tf.einsum("btnh,bsnh->bnts", x, y), specs)
+        inputs = [[tf.random.normal([n, t, 2, 4]) for t in (3, 5)] for n in (2, 0)]
+        converted.build(*inputs)
+        for x in inputs:
+            assert_close(converted(*x), converted.native(*x))
+        print("fallbacks", tftrt.stats()["totals"]["native_engine_failed"])
+    """
+    import gpu_support
+
+    done = run_isolated(code, env=gpu_support.environment())
+    assert done.stdout.split()[-2:] == ["fallbacks", "1"]

@@ -13,10 +13,12 @@ pub use library::{Library, library};
 use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
 use crate::convert::Model;
 use crate::graph::DType;
+use crate::proto::onnx::ModelProto;
 use bytes::Bytes;
 use lru::LruCache;
 use ort::session::Session;
 use parking_lot::Mutex;
+use prost::Message;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -59,6 +61,12 @@ impl Backend for OnnxRuntime {
     }
 }
 
+/// Whether a serialized model has a node of this type. One that does not decode has none: ONNX Runtime has the last word on it.
+fn has_op(model: &Bytes, op: &str) -> bool {
+    let graph = ModelProto::decode(model.clone()).ok().and_then(|model| model.graph);
+    graph.is_some_and(|graph| graph.node.iter().any(|node| node.op_type() == op))
+}
+
 /// One shape a tensor.
 type Shapes = Vec<Vec<i64>>;
 
@@ -69,6 +77,8 @@ struct OrtEngine {
     input_names: Vec<CString>,
     output_names: Vec<CString>,
     output_types: Vec<DType>,
+    /// Whether it has an Einsum: ONNX Runtime divides there by the size of tensors, and a 0 ends the process (1.31.1).
+    has_einsum: bool,
     /// Output shapes by input shapes, as the last run saw them.
     shapes: Mutex<LruCache<Shapes, Arc<[Vec<i64>]>>>,
     /// Whether runs of the same input shapes gave outputs of different shapes: they depend on values, and are not known before.
@@ -92,7 +102,9 @@ impl OrtEngine {
             .map(|o| output_type(o.name(), o.dtype()))
             .collect::<Result<_, _>>()?;
         let memory = sys::HostMemory::new()?;
+        let has_einsum = has_op(&model, "Einsum");
         Ok(OrtEngine {
+            has_einsum,
             session,
             model,
             memory,
@@ -173,6 +185,11 @@ impl Engine for OrtEngine {
                 self.input_names.len(),
                 io.inputs().len()
             )));
+        }
+        if self.has_einsum && io.inputs().iter().any(|input| input.dims.contains(&0)) {
+            return Err(EngineError::Run(
+                "ONNX Runtime's Einsum takes no tensors without elements".to_string(),
+            ));
         }
         let key: Shapes = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
         let known = match self.shapes_by_value.load(Relaxed) {
