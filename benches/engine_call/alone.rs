@@ -2,7 +2,7 @@
 
 use crate::graph::{WIDTH, segment_body};
 use std::sync::Arc;
-use tftrt::convert::convert;
+use tftrt::convert::{Options, convert};
 use tftrt::engine::cuda::Stream;
 use tftrt::engine::{Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, TensorView, backend_for};
 use tftrt::graph::{DType, Graph, PartialShape, TensorInfo};
@@ -27,7 +27,7 @@ impl Alone {
         };
         let known = [("x".to_string(), info()), ("relu".to_string(), info())].into();
         let graph = Graph::new(segment_body(), known).map_err(|e| e.to_string())?;
-        let model = convert("one_relu", &graph).map_err(|e| e.to_string())?;
+        let model = convert("one_relu", &graph, Options::default()).map_err(|e| e.to_string())?;
         let request = BuildRequest {
             node: "engine alone",
             model: &model,

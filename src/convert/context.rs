@@ -112,10 +112,10 @@ impl State {
                 let sizes = value.pixel_sizes(&[0, 1, 2, 3]);
                 return Ok(self.reshape(&first, &sizes));
             }
-            return Ok(self.to_last(&first));
+            return Ok(self.channels_last(&first));
         }
         if let (Some(image), Some([.., channels])) = (of(Form::Pixels), value.image) {
-            let last = self.to_last(&image);
+            let last = self.channels_last(&image);
             return Ok(self.reshape(&last, &[-1, channels]));
         }
         match of(Form::Wide) {
@@ -124,7 +124,7 @@ impl State {
         }
     }
 
-    fn to_last(&mut self, first: &str) -> String {
+    fn channels_last(&mut self, first: &str) -> String {
         self.builder
             .emit("Transpose", &[first], &[("perm", Attr::Ints(&as_ints(&TO_LAST)))])
     }
@@ -297,7 +297,7 @@ impl<'a, 's> Context<'a, 's> {
     /// Makes `name`, which has `form`, the node's output `i`.
     pub fn give(&mut self, i: usize, form: Form, name: String) -> Result<(), Reason> {
         if form == Form::ChannelsFirst && self.state.options.layout == Layout::Restored {
-            let name = self.state.to_last(&name);
+            let name = self.state.channels_last(&name);
             return self.give(i, Form::Plain, name);
         }
         let info = self.view.out(i)?;

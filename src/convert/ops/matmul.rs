@@ -106,16 +106,3 @@ pub const CONVERTERS: &[Converter] = &[
         convert: matmul,
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::lower_case;
-
-    #[test]
-    fn labels_are_renamed_in_order_and_keep_their_places() {
-        assert_eq!(lower_case("BTNH, BSNH -> BNTS").unwrap(), "abcd,aecd->acbe");
-        assert_eq!(lower_case("aA->Aa").unwrap(), "ab->ba");
-        let letters: String = ('a'..='z').chain(['A']).collect();
-        assert!(lower_case(&format!("{letters}->a")).unwrap_err().contains("26"));
-    }
-}

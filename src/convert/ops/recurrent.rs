@@ -251,7 +251,10 @@ fn sequence_supports(view: View) -> Result<(), Reason> {
     let inputs = depth(view, 1, 2)?;
     if !view.is_constant(4) {
         // TensorRT-RTX's builder comes to no end with them.
-        return Err(format!("{} with weights from the run is not supported: they have to be constants.", view.op()));
+        return Err(format!(
+            "{} with weights from the run is not supported: they have to be constants.",
+            view.op()
+        ));
     }
     match depth(view, 4, 0)? {
         rows if rows > inputs => lengths(view).map(|_| ()),

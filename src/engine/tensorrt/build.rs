@@ -139,6 +139,7 @@ mod tests {
             onnx: Bytes::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            int8: false,
         };
         let request = BuildRequest {
             node: "n",
