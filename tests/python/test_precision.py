@@ -110,6 +110,8 @@ def test_the_table_is_what_onnx_says(row):
             assert outputs[0] == variable and all(may_be(o, "tensor(float)") and o != variable for o in outputs[1:])
         case "Int64":
             assert all(may_be(o, "tensor(int64)") for o in outputs)
+        case "Int8":
+            assert all(may_be(o, "tensor(int8)") for o in outputs)
         case "Bool":
             assert all(may_be(o, "tensor(bool)") for o in outputs)
         case "To":
@@ -197,7 +199,8 @@ def test_op(case, op_models):
             assert (f.dtype, f.shape) == (e.dtype, e.shape)
             finite = np.isfinite(e)
             np.testing.assert_array_equal(f[~finite], e[~finite])
-            assert relative_error(f[finite], e[finite]) < 4e-3
+            # A value between two steps of a quantisation may go to the other one, of some hundred.
+            assert relative_error(f[finite], e[finite]) < (1e-2 if "Quant" in case.op else 4e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
