@@ -30,6 +30,7 @@ WRONG = {
     "TFTRT_CUDA_GRAPHS": ("small", BOOLS),
     "TFTRT_MAX_CONTEXTS": ("0", "not within 1 to"),
     "TFTRT_BUILDER_OPTIMIZATION_LEVEL": ("6", "not within 0 to 5"),
+    "TFTRT_BUILDER_IDLE_SECONDS": ("3601", "0 to 3600"),
     "TFTRT_PROFILING_VERBOSITY": ("loud", "none of layer_names_only, none, detailed"),
     "TFTRT_HALF_TYPE": ("float8", "none of float16, bfloat16"),
     "TFTRT_FP16_METHOD": ("guess", "none of auto, flags, rewrite"),
