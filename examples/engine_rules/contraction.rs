@@ -1,4 +1,5 @@
-//! TF-TRT's rule of which nodes go together, as a yardstick: the segmenter of this library may never make more engines.
+//! TF-TRT's rule of which nodes go together, as a yardstick. On models the segmenter of this library makes no more
+//! engines (test_engine_rules.py); on random graphs it makes fewer in sum, and more in a few of a hundred.
 //!
 //! Nodes are visited from outputs to inputs. Each is merged with the candidates that take its outputs, unless a second way leads
 //! there, and again until nothing is left to merge. What a later merge would have made possible is not tried again. A second way is
