@@ -106,6 +106,8 @@ fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
     let mut pytest = python.command(root);
     pytest
         .args(["-m", "pytest", "-q", "tests/python", "-m", "not gpu"])
+        // Two processes, whole files each: most tests keep one core busy, and what one process dies of ends one test.
+        .args(["-n", "2", "--dist", "loadfile"])
         .args(pytest_arguments);
     let mut step = Step::new("Python tests");
     // Its own summary has to stay the last thing on stdout, for whoever reads only that.

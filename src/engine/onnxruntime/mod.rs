@@ -28,6 +28,11 @@ use std::time::{Duration, Instant};
 /// How many input shapes an engine remembers the output shapes of.
 const REMEMBERED_SHAPES: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
+/// What of ONNX Runtime's own passes changes results (1.31.1). Pad_Fusion lets a MaxPool swallow a Pad of zeros before it, and pads with
+/// the least value instead: other numbers where all pixels at an edge are negative. MatmulTransposeFusion makes a product that writes
+/// nothing where it sums over no elements, instead of zeros.
+const WRONG_OPTIMIZERS: &str = "Pad_Fusion;MatmulTransposeFusion";
+
 /// The name that plans of this backend carry.
 pub const NAME: &str = "onnxruntime";
 
@@ -74,6 +79,7 @@ struct OrtEngine {
     session: Session,
     model: Bytes,
     memory: sys::HostMemory,
+    quietly: sys::Quietly,
     input_names: Vec<CString>,
     output_names: Vec<CString>,
     output_types: Vec<DType>,
@@ -88,10 +94,8 @@ struct OrtEngine {
 impl OrtEngine {
     fn new(library: &Library, model: Bytes) -> Result<Self, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
-        // This one lets a MaxPool swallow a Pad of zeros before it, and pads with the least value instead: other results where all
-        // pixels at an edge are negative.
         let builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
-        let mut builder = builder.with_disabled_optimizers("Pad_Fusion").map_err(|e| text(&e))?;
+        let mut builder = builder.with_disabled_optimizers(WRONG_OPTIMIZERS).map_err(|e| text(&e))?;
         let session = builder.commit_from_memory(&model).map_err(|e| text(&e))?;
         let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
         let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;
@@ -101,13 +105,14 @@ impl OrtEngine {
             .iter()
             .map(|o| output_type(o.name(), o.dtype()))
             .collect::<Result<_, _>>()?;
-        let memory = sys::HostMemory::new()?;
+        let (memory, quietly) = (sys::HostMemory::new()?, sys::Quietly::new()?);
         let has_einsum = has_op(&model, "Einsum");
         Ok(OrtEngine {
             has_einsum,
             session,
             model,
             memory,
+            quietly,
             input_names,
             output_names,
             output_types,
@@ -122,7 +127,7 @@ impl OrtEngine {
         let inside = {
             let inputs = self.values(io.inputs())?;
             let begun = Instant::now();
-            sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+            sys::run(&self.session, None, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
             begun.elapsed()
         };
         let shapes = outputs.iter().map(sys::Value::dims).collect::<Result<Vec<_>, _>>()?;
@@ -143,7 +148,8 @@ impl OrtEngine {
         })
     }
 
-    /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these.
+    /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these, and says so in red
+    /// if it may: this is no error yet.
     fn run_bound(&self, shapes: &[Vec<i64>], bound: Bound<'_>) -> Result<Duration, String> {
         let inputs = self.values(bound.inputs)?;
         let mut outputs = bound
@@ -154,7 +160,8 @@ impl OrtEngine {
             .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
-        sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+        let options = Some(&self.quietly);
+        sys::run(&self.session, options, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
         Ok(begun.elapsed())
     }
 
