@@ -10,6 +10,7 @@ mod host;
 mod init;
 mod log;
 mod status;
+mod versions;
 
 pub use call::{Call, CallBindings};
 pub use device::tensor_float_32_enabled;
