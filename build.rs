@@ -12,6 +12,7 @@ const SHIM: &[&str] = &[
     "device.cc",
     "graph.cc",
     "kernels.cc",
+    "metrics.cc",
     "optimizer.cc",
     "registry.cc",
     "resource.cc",

@@ -55,6 +55,7 @@ rust::String register_kernels() {
     register_engine_kernels();
     register_resource_kernels();
     register_optimizer();
+    register_metrics();
     return absl::OkStatus();
   });
   return to_rust(status.ok() ? std::string() : std::string(status.message()));

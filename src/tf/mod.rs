@@ -9,6 +9,7 @@ mod ffi;
 mod host;
 mod init;
 mod log;
+mod monitoring;
 mod status;
 mod versions;
 
@@ -17,4 +18,5 @@ pub use device::tensor_float_32_enabled;
 pub use exit::at_exit;
 pub use host::{TensorflowHost, infer_shapes};
 pub use init::{BUILT_FOR, load_error};
+pub use monitoring::record_build_seconds;
 pub use status::{Code, Status};

@@ -153,6 +153,17 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="everything that is known, as JSON")
     inspect.set_defaults(command_module="inspect")
 
+    stats = commands.add_parser(
+        "stats",
+        parents=[every],
+        help="show what engines of a server have done, from its Prometheus page; or what is here",
+        description="Show the metrics of tftrt that a Prometheus page has, as TensorFlow Serving serves one: a URL, a file, or - for "
+        "standard input. Without it, the versions, backends and the cache on disk of this machine.",
+    )
+    stats.add_argument("page", metavar="PAGE", nargs="?", help="http://HOST:8501/monitoring/prometheus/metrics, a file, or -")
+    stats.add_argument("--json", action="store_true", help="print everything as JSON")
+    stats.set_defaults(command_module="stats")
+
     run = commands.add_parser(
         "run",
         parents=[shared, every],
