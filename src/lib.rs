@@ -7,6 +7,7 @@ pub mod convert;
 pub mod engine;
 pub mod files;
 pub mod graph;
+pub mod metrics;
 pub mod op;
 pub mod optimizer;
 pub mod precision;

@@ -1,6 +1,6 @@
 //! The C functions that the Python package (or any program) calls beside TensorFlow's own interfaces.
 
-use super::init;
+use super::{init, monitoring};
 use crate::op::Resource;
 use crate::{convert, engine, report, settings};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub extern "C" fn tftrt_built_for_tensorflow() -> *const c_char {
     TEXT.as_ptr()
 }
 
-/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats" | "reports" | "settings"}` or `{"command": "inspect", "file": path}`. A failure is `{"error": text}`.
+/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats" | "metrics" | "reports" | "settings"}` or `{"command": "inspect", "file": path}`. A failure is `{"error": text}`.
 /// The answer is freed with `tftrt_free`.
 ///
 /// # Safety
@@ -67,13 +67,14 @@ fn answer(text: &str) -> Value {
         }),
         Some("ops") => json!({"ops": convert::supported_ops().collect::<Vec<_>>()}),
         Some("stats") => Resource::stats(),
+        Some("metrics") => json!({"metrics": monitoring::collected()}),
         Some("reports") => json!({"reports": report::kept()}),
         Some("settings") => json!({"settings": settings::VARIABLES.iter().map(|v| v.name).collect::<Vec<_>>()}),
         Some("inspect") => match request["file"].as_str() {
             Some(file) => engine::inspect::inspect(Path::new(file)).unwrap_or_else(|e| json!({"error": e})),
             None => json!({"error": "inspect wants a file"}),
         },
-        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats, reports, settings, inspect")}),
+        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats, metrics, reports, settings, inspect")}),
     }
 }
 

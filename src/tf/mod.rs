@@ -9,11 +9,14 @@ mod ffi;
 mod host;
 mod init;
 mod log;
+mod monitoring;
 mod status;
+mod versions;
 
 pub use call::{Call, CallBindings};
 pub use device::tensor_float_32_enabled;
 pub use exit::at_exit;
 pub use host::{TensorflowHost, infer_shapes};
 pub use init::{BUILT_FOR, load_error};
+pub use monitoring::record_build_seconds;
 pub use status::{Code, Status};

@@ -53,6 +53,15 @@ impl CacheDir {
         CacheDir::of(&Settings::current(), |name| std::env::var_os(name))
     }
 
+    /// The folder as [`CacheDir::current`] has it, to be looked at: it is not made where it is not there.
+    pub fn look() -> Option<CacheDir> {
+        let settings = Settings {
+            cache_readonly: true,
+            ..Settings::current()
+        };
+        CacheDir::of(&settings, |name| std::env::var_os(name))
+    }
+
     /// As [`CacheDir::current`], with these settings; `env` reads `XDG_CACHE_HOME` and `HOME`.
     pub(super) fn of(settings: &Settings, env: impl Fn(&str) -> Option<OsString>) -> Option<CacheDir> {
         let path = match &settings.cache_dir {

@@ -126,7 +126,8 @@ impl TensorRt {
             memory,
         };
         tracing::info!(
-            "engines on {} (compute capability {}.{}) are {}'s, from {}",
+            "tftrt {}: engines on {} (compute capability {}.{}) are {}'s, from {}",
+            env!("CARGO_PKG_VERSION"),
             backend.properties.name,
             backend.properties.compute_capability.0,
             backend.properties.compute_capability.1,
