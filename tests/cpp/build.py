@@ -9,6 +9,7 @@ that build.rs takes: TensorFlow's own words, with its headers as system headers.
 import concurrent.futures
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -19,6 +20,8 @@ ROOT = HERE.parent.parent
 PROGRAMS = {
     "session": ("session.cc", False),
     "session_linked": ("session.cc", True),
+    "convert": ("convert.cc", True),
+    "serving_harness": ("serving_harness.cc", True),
 }
 
 
@@ -26,7 +29,7 @@ def _flags() -> tuple[list[str], pathlib.Path]:
     """The compiler's flags and TensorFlow's folder of libraries."""
     import tensorflow as tf
 
-    compiler = ["-O1", "-Wall", "-Wextra", "-Wno-unused-parameter", f"-I{ROOT / 'cpp_shim/include'}"]
+    compiler = ["-O0", "-Wall", "-Wextra", "-Wno-unused-parameter", f"-I{ROOT / 'cpp_shim/include'}"]
     for flag in tf.sysconfig.get_compile_flags():
         compiler += ["-isystem", flag[2:]] if flag.startswith("-I") else [flag]
     return compiler, pathlib.Path(tf.sysconfig.get_lib())
@@ -58,18 +61,23 @@ def build(out: pathlib.Path, plugin: pathlib.Path) -> pathlib.Path:
         if _stale(made, [HERE / source, *headers]):
             _run([cxx, *compiler, "-c", str(HERE / source), "-o", str(made)])
 
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        list(pool.map(compile, sorted({source for source, _ in PROGRAMS.values()})))
-    for name, (source, linked) in PROGRAMS.items():
+    def link(name: str) -> None:
+        source, linked = PROGRAMS[name]
         made = out / name
         if not _stale(made, [out / f"{source}.o", *([plugin] if linked else [])]):
-            continue
+            return
         # libtensorflow_cc holds the session factory, which nothing refers to: --as-needed would drop it.
-        link = [cxx, str(out / f"{source}.o"), "-o", str(made), "-Wl,--no-as-needed"]
-        link += [f"-L{libraries}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{libraries}"]
+        command = [cxx, str(out / f"{source}.o"), "-o", str(made), "-Wl,--no-as-needed"]
+        command += [f"-L{libraries}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{libraries}"]
+        if shutil.which("ld.gold"):
+            command.append("-fuse-ld=gold")  # A quarter of the time that the usual linker needs for TensorFlow's symbols.
         if linked:
-            link += [f"-L{plugin.parent}", "-ltftrt", f"-Wl,-rpath,{plugin.parent}"]
-        _run([*link, "-ldl", "-lpthread"])
+            command += [f"-L{plugin.parent}", "-ltftrt", f"-Wl,-rpath,{plugin.parent}"]
+        _run([*command, "-ldl", "-lpthread"])
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(compile, sorted({source for source, _ in PROGRAMS.values()})))
+        list(pool.map(link, PROGRAMS))
     return out
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import assert_close
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
 DEVICES = cpp_programs.DEVICES
@@ -90,3 +91,37 @@ def test_a_session_without_the_plugin_says_what_is_missing(converted):
 def test_a_model_that_is_not_there(tmp_path):
     done = cpp_programs.run(cpp_programs.cpp_folder() / "session_linked", f"--model_path={tmp_path}/none", check=False)
     assert done.returncode == 1 and f"{tmp_path}/none" in done.stderr
+
+
+def c_api(device, converted, inputs, tmp_path, *more: str, check: bool = True):
+    """Runs the example c_api: the model through TF_LoadLibrary, TF_LoadSessionFromSavedModel and TF_SessionRun."""
+    (tmp_path / "x").write_bytes(inputs.tobytes())
+    with open(f"{converted}/saved_model.pb", "rb") as file:
+        signature = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs[0].signature_def["serving_default"]
+    program = cpp_programs.rust_program("c_api", "example")
+    dims = "x".join(map(str, inputs.shape))
+    feed = f"--input={signature.inputs['x'].name}=float:{dims}:{tmp_path / 'x'}"
+    fetch = f"--output={signature.outputs['y'].name}={tmp_path / 'y'}"
+    return cpp_programs.run(program, *more, converted, *(a for b in (feed, fetch) for a in b.split("=", 1)), device=device, check=check)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_c_api(device, converted, inputs, expected, tmp_path):
+    done = c_api(device, converted, inputs, tmp_path, "--plugin", str(cpp_programs.library()), "--steps", "3")
+    assert f"TensorFlow {tf.__version__}" in done.stdout
+    found = np.frombuffer((tmp_path / "y").read_bytes(), np.float32).reshape(expected.shape)
+    assert_close(found, expected, TOLERANCE[device])
+    totals = cpp_programs.totals(done)
+    assert totals["engine_calls"] == 3 and totals["native_fallbacks"] == 0
+
+
+def test_c_api_without_the_plugin(converted, inputs, tmp_path):
+    done = c_api("CPU", converted, inputs, tmp_path, check=False)
+    assert done.returncode == 1
+    assert "Op type not registered" in done.stderr
+
+
+def test_c_api_with_something_that_is_no_plugin(converted, inputs, tmp_path):
+    (tmp_path / "no.so").write_bytes(b"no library")
+    done = c_api("CPU", converted, inputs, tmp_path, "--plugin", str(tmp_path / "no.so"), check=False)
+    assert done.returncode == 1 and "no.so" in done.stderr
