@@ -1,6 +1,6 @@
 //! The converted model as a SavedModel of one signature, without variables.
 
-use super::{INIT_COLLECTIONS, INIT_SIGNATURE, Model, Options};
+use super::{INIT_COLLECTIONS, Model, Options, init_op};
 use crate::files;
 use crate::proto::tensorflow as tf;
 use prost::Message;
@@ -18,9 +18,15 @@ pub fn write(model: Model, options: &Options) -> Result<(), String> {
         ..
     } = model;
     meta.graph_def = Some(graph);
-    meta.signature_def.retain(|name, _| name == INIT_SIGNATURE);
-    meta.signature_def.insert(options.signature.clone(), signature);
-    meta.collection_def.retain(|name, _| INIT_COLLECTIONS.contains(&name.as_str()));
+    // As models of TensorFlow 1 tell of it: Python loads this one as such, and takes every signature for a function of its inputs, which
+    // initialization is not where it reads files.
+    let init = init_op(&meta).map(|name| tf::CollectionDef {
+        kind: Some(tf::collection_def::Kind::NodeList(tf::collection_def::NodeList {
+            value: vec![name],
+        })),
+    });
+    meta.signature_def = [(options.signature.clone(), signature)].into();
+    meta.collection_def = init.map(|nodes| (INIT_COLLECTIONS[0].to_string(), nodes)).into_iter().collect();
     // There is nothing to restore, and the objects were those of the old graph.
     meta.saver_def = None;
     meta.object_graph_def = None;
