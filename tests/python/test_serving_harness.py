@@ -1,7 +1,7 @@
 """What TensorFlow Serving does with converted models, by tests/cpp/serving_harness.cc: versions come and go under requests, which
 TensorFlow's BatchFunction puts together; nothing is wrong, nothing is left.
 
-`TFTRT_RELOADS` is the number of reloads (24); `TFTRT_RELOAD_CURVE` names a CSV file for memory after each, of which
+`TFTRT_RELOADS` is the number of reloads (16); `TFTRT_RELOAD_CURVE` names a CSV file for memory after each, of which
 `docs/draw_reload_curve.py` makes the picture.
 """
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
-RELOADS = int(os.environ.get("TFTRT_RELOADS", "24"))
+RELOADS = int(os.environ.get("TFTRT_RELOADS", "16"))
 ROWS = 16
 
 
