@@ -11,6 +11,7 @@ const SHIM: &[&str] = &[
     "context.cc",
     "device.cc",
     "graph.cc",
+    "grappler.cc",
     "kernels.cc",
     "metrics.cc",
     "optimizer.cc",
@@ -156,6 +157,8 @@ fn compile_shim(tensorflow: &Tensorflow) {
         "cargo:rustc-link-arg=-Wl,--push-state,--no-as-needed,-l:{},--pop-state",
         tensorflow.framework_library
     );
+    // tftrt-convert brings the plugin in itself, and TensorFlow's own ops and kernels have to be registered before it.
+    println!("cargo:rustc-link-arg-bin=tftrt-convert=-Wl,--push-state,--no-as-needed,-l:libtensorflow_cc.so.2,--pop-state");
     // Test programs and benches find TensorFlow here; so does a program that loads the cdylib before TensorFlow.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", tensorflow.library_dir.display());
 }

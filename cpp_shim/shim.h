@@ -75,6 +75,8 @@ class ResourceRef {
 
 Inferred infer_shapes(rust::Slice<const uint8_t> graph);
 Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name);
+Blob optimize_graph(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> rewriter, const rust::Vec<rust::String>& fetches,
+                    const rust::Vec<rust::String>& keep);
 bool op_is_stateful(rust::Str op);
 bool op_is_known(rust::Str op);
 

@@ -14,6 +14,7 @@ pub mod precision;
 pub mod profile;
 pub mod proto;
 pub mod report;
+pub mod saved_model;
 pub mod segment;
 pub mod settings;
 pub mod tf;

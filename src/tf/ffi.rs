@@ -182,6 +182,9 @@ pub mod bridge {
 
         fn infer_shapes(graph: &[u8]) -> Inferred;
         fn graph_to_function(graph: &[u8], library: &[u8], name: &str) -> Blob;
+        /// A serialized GraphDef after the passes of a serialized RewriterConfig. What computes `fetches` (names of tensors) and the
+        /// nodes `keep` stays.
+        fn optimize_graph(graph: &[u8], rewriter: &[u8], fetches: &Vec<String>, keep: &Vec<String>) -> Blob;
         fn op_is_stateful(op: &str) -> bool;
         /// Whether there is an op of that type.
         fn op_is_known(op: &str) -> bool;
