@@ -274,6 +274,15 @@ pub const VARIABLES: &[Variable] = &[
                Casts in the model; auto, rewrite, and on 8.6 the flag as well.",
     },
     Variable {
+        name: FAULT,
+        kind: Kind::Choice(&["count", "<point>:<time>"]),
+        default: "",
+        read: ReadAt::Start,
+        guide_section: None,
+        what: "For tests alone: steps that can fail are counted in this process, and one of them fails on purpose, as \"read:3\", the third \
+               time that something is read (src/fault.rs lists the points).",
+    },
+    Variable {
         name: "TFTRT_PYTHON",
         kind: Kind::Path,
         default: "",
@@ -328,4 +337,5 @@ pub(super) const OPTIMIZATION_LEVEL: &str = "TFTRT_BUILDER_OPTIMIZATION_LEVEL";
 pub(super) const BUILDER_IDLE: &str = "TFTRT_BUILDER_IDLE_SECONDS";
 pub(super) const VERBOSITY: &str = "TFTRT_PROFILING_VERBOSITY";
 pub(super) const HALF_TYPE: &str = "TFTRT_HALF_TYPE";
+pub(super) const FAULT: &str = crate::fault::VARIABLE;
 pub(super) const FP16_METHOD: &str = "TFTRT_FP16_METHOD";

@@ -2,7 +2,7 @@
 
 use super::init;
 use crate::op::Resource;
-use crate::{convert, engine, report, settings};
+use crate::{convert, engine, fault, report, settings};
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, c_char};
 use std::panic::catch_unwind;
@@ -24,7 +24,8 @@ pub extern "C" fn tftrt_built_for_tensorflow() -> *const c_char {
     TEXT.as_ptr()
 }
 
-/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats" | "reports" | "settings"}` or `{"command": "inspect", "file": path}`. A failure is `{"error": text}`.
+/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats" | "reports" | "settings"}` or `{"command": "inspect", "file": path}` or
+/// `{"command": "faults", "ask": step}` ([`fault`], for tests). A failure is `{"error": text}`.
 /// The answer is freed with `tftrt_free`.
 ///
 /// # Safety
@@ -69,11 +70,16 @@ fn answer(text: &str) -> Value {
         Some("stats") => Resource::stats(),
         Some("reports") => json!({"reports": report::kept()}),
         Some("settings") => json!({"settings": settings::VARIABLES.iter().map(|v| v.name).collect::<Vec<_>>()}),
+        Some("faults") => {
+            let asked = request["ask"].as_str().map_or(Ok(()), fault::ask);
+            let (reached, failed) = fault::counts();
+            asked.map_or_else(|why| json!({"error": why}), |()| json!({"reached": reached, "failed": failed}))
+        }
         Some("inspect") => match request["file"].as_str() {
             Some(file) => engine::inspect::inspect(Path::new(file)).unwrap_or_else(|e| json!({"error": e})),
             None => json!({"error": "inspect wants a file"}),
         },
-        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats, reports, settings, inspect")}),
+        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats, reports, settings, inspect, faults")}),
     }
 }
 
