@@ -141,16 +141,8 @@ fn change(attr: &mut tf::AttrValue, random: &mut Random) {
         Value::F(f) => *f = *random.of(&[0.0, -0.0, 1.0, -1.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE, 1e30]),
         Value::B(b) => *b = !*b,
         Value::S(s) => {
-            *s = Bytes::from_static(random.of(&[
-                b"SAME" as &[u8],
-                b"VALID",
-                b"EXPLICIT",
-                b"NCHW",
-                b"NHWC",
-                b"\xff",
-                b"",
-                b"ab,bc->ac",
-            ]))
+            const TEXTS: &[&[u8]] = &[b"SAME", b"VALID", b"EXPLICIT", b"NCHW", b"NHWC", b"\xff", b"", b"ab,bc->ac"];
+            *s = Bytes::from_static(random.of::<&[u8]>(TEXTS));
         }
         Value::Type(t) => *t = random.below(24) as i32,
         Value::Shape(shape) => change_shape(shape, random),

@@ -14,6 +14,8 @@ pub enum Kind {
     Path,
     /// A whole number, or else a path.
     IntegerOrPath,
+    /// A step of [`crate::fault`].
+    Step,
     /// One of these words, in upper or lower case.
     Choice(&'static [&'static str]),
 }
@@ -23,7 +25,7 @@ pub enum Kind {
 pub enum ReadAt {
     /// By build.rs, when the library is compiled.
     Build,
-    /// By the Python package, before there is a library.
+    /// By the Python package, before there is a library, or by the library when it is loaded.
     Import,
     /// Once, when the library first needs a setting.
     Start,
@@ -275,9 +277,9 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: FAULT,
-        kind: Kind::Choice(&["count", "<point>:<time>"]),
+        kind: Kind::Step,
         default: "",
-        read: ReadAt::Start,
+        read: ReadAt::Import,
         guide_section: None,
         what: "For tests alone: steps that can fail are counted in this process, and one of them fails on purpose, as \"read:3\", the third \
                time that something is read (src/fault.rs lists the points).",
