@@ -256,7 +256,7 @@ fn processes_and_kills_show_no_half_written_engine() {
     }
 }
 
-/// Both caches, with evictions. `TFTRT_KILLS` is the number of kills; 200 were made once (docs/security.md).
+/// Both caches, with evictions. `TFTRT_KILLS` is the number of kills.
 #[test]
 fn kills_at_random_points_leave_both_caches_whole() {
     let kills: usize = env::var("TFTRT_KILLS").map_or(6, |kills| kills.parse().unwrap());
