@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod convert;
 pub mod engine;
+pub mod fault;
 pub mod files;
 pub mod graph;
 pub mod metrics;

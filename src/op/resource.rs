@@ -6,8 +6,10 @@ use super::fallback::{Fallbacks, Kind};
 use super::host_time::{HostTime, Times};
 use crate::cache::{EngineCache, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
+use crate::engine::place;
 use crate::engine::plan::{Plan, PlanError};
 use crate::engine::{Backend, Engine, EngineError, Gpu, Usage, backend_for};
+use crate::fault::{self, Point};
 use crate::tf::{Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -125,6 +127,13 @@ impl Resource {
                 self.name,
                 self.capacity
             );
+        }
+        if let Err(why) = place::in_its_model(asset::local(file)) {
+            self.reject(&format!(
+                "{}: {why}; its engines are built anew when they are needed",
+                file.display()
+            ));
+            return Ok(());
         }
         let instances = match asset::read_assets(file) {
             Ok(instances) => instances,
@@ -258,6 +267,7 @@ impl Resource {
     }
 
     fn instance(&self, identity: Identity, one: Loaded) -> Result<EngineInstance, EngineError> {
+        fault::at(Point::Serialize).map_err(|why| EngineError::Run(why.to_string()))?;
         let backend = one.engine.backend();
         let plan = Plan {
             backend: backend.name().to_string(),

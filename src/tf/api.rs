@@ -2,7 +2,7 @@
 
 use super::{init, monitoring};
 use crate::op::Resource;
-use crate::{convert, engine, report, saved_model, settings};
+use crate::{convert, engine, fault, report, saved_model, settings};
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, c_char};
 use std::panic::catch_unwind;
@@ -24,10 +24,10 @@ pub extern "C" fn tftrt_built_for_tensorflow() -> *const c_char {
     TEXT.as_ptr()
 }
 
-const COMMANDS: &str = "version, ops, stats, metrics, reports, settings, inspect, convert_saved_model";
+const COMMANDS: &str = "version, ops, stats, metrics, reports, settings, inspect, convert_saved_model, faults";
 
 /// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats" | "metrics" | "reports" | "settings"}`,
-/// `{"command": "inspect", "file": path}`, or `{"command": "convert_saved_model", ...}` with the fields of `saved_model::Options`. A failure
+/// `{"command": "inspect", "file": path}`, `{"command": "faults", "ask": step}` ([`fault`], for tests), or `{"command": "convert_saved_model", ...}` with the fields of `saved_model::Options`. A failure
 /// is `{"error": text}`.
 /// The answer is freed with `tftrt_free`.
 ///
@@ -75,6 +75,11 @@ fn answer(text: &str) -> Value {
         Some("reports") => json!({"reports": report::kept()}),
         Some("settings") => json!({"settings": settings::VARIABLES.iter().map(|v| v.name).collect::<Vec<_>>()}),
         Some("convert_saved_model") => saved_model::answer(&request),
+        Some("faults") => {
+            let asked = request["ask"].as_str().map_or(Ok(()), fault::ask);
+            let (reached, failed) = fault::counts();
+            asked.map_or_else(|why| json!({"error": why}), |()| json!({"reached": reached, "failed": failed}))
+        }
         Some("inspect") => match request["file"].as_str() {
             Some(file) => engine::inspect::inspect(Path::new(file)).unwrap_or_else(|e| json!({"error": e})),
             None => json!({"error": "inspect wants a file"}),

@@ -2,6 +2,7 @@
 
 use super::ffi::{self, NodeOutputs};
 use super::status::{Code, Status};
+use crate::fault::{self, Point};
 use crate::graph::{DType, Graph, PartialShape, TensorInfo, contents};
 use crate::optimizer::Host;
 use crate::proto::tensorflow as tf;
@@ -33,6 +34,7 @@ pub fn sizes(nodes: &[NodeOutputs]) -> HashMap<String, Vec<Vec<i64>>> {
 
 /// TensorFlow's shape inference over a serialized graph.
 pub fn infer_shapes(graph: &[u8]) -> Result<HashMap<String, Vec<TensorInfo>>, Status> {
+    fault::at(Point::Shapes).map_err(|why| Status::new(Code::Internal, why.to_string()))?;
     let inferred = ffi::infer_shapes(graph);
     inferred.outcome.check()?;
     Ok(shapes(inferred.nodes))
@@ -80,6 +82,7 @@ impl TensorflowHost {
 
 impl Host for TensorflowHost {
     fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+        fault::at(Point::Function).map_err(|why| why.to_string())?;
         let weights = contents::take_out(&mut graph.node);
         let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);
         made.outcome.check().map_err(|e| e.message)?;

@@ -2,7 +2,7 @@
 //! is the one that the library was built for are ops, kernels and the optimizer registered.
 
 use super::{ffi, log, versions};
-use crate::trace;
+use crate::{fault, trace};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
 
@@ -60,6 +60,7 @@ fn register() -> Result<(), String> {
         return Err(why);
     }
     log::install();
+    fault::start(std::env::var(fault::VARIABLE).ok().as_deref());
     trace::install(trace::Hooks {
         begin: |name| ffi::trace_begin(name),
         end: |id| ffi::trace_end(id),

@@ -5,6 +5,7 @@
 //! known from the second run of an input shape on (the first run of a shape lets ONNX Runtime allocate, and copies). Where they
 //! turn out to depend on values, every run is as a first one.
 
+mod foreign;
 mod library;
 mod sys;
 
@@ -12,6 +13,7 @@ pub use library::{Library, library};
 
 use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
 use crate::convert::Model;
+use crate::fault::{self, Point};
 use crate::graph::DType;
 use crate::proto::onnx::ModelProto;
 use bytes::Bytes;
@@ -53,6 +55,7 @@ impl Backend for OnnxRuntime {
 
     fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
+        fault::at(Point::Build).map_err(|why| EngineError::Build(why.to_string()))?;
         OrtEngine::new(library, request.model.onnx.clone())
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
             .map_err(EngineError::Build)
@@ -60,6 +63,8 @@ impl Backend for OnnxRuntime {
 
     fn load(&'static self, _node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
+        fault::at(Point::Deserialize).map_err(|why| EngineError::Load(why.to_string()))?;
+        foreign::check(&payload).map_err(EngineError::Load)?;
         OrtEngine::new(library, payload)
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
             .map_err(EngineError::Load)
@@ -127,6 +132,7 @@ impl OrtEngine {
         let inside = {
             let inputs = self.values(io.inputs())?;
             let begun = Instant::now();
+            fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
             sys::run(&self.session, None, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
             begun.elapsed()
         };
@@ -135,6 +141,7 @@ impl OrtEngine {
         let bound = io.bind(&shapes, 0).map_err(|e| e.to_string())?;
         let binding = begun.elapsed();
         for (value, to) in outputs.iter().zip(bound.outputs) {
+            fault::at(Point::Copy).map_err(|why| why.to_string())?;
             value.copy_to(host_mut(to)?)?;
         }
         let shapes: Arc<[Vec<i64>]> = shapes.into();
@@ -160,12 +167,14 @@ impl OrtEngine {
             .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
+        fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
         let options = Some(&self.quietly);
         sys::run(&self.session, options, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
         Ok(begun.elapsed())
     }
 
     fn values<'a>(&self, inputs: &'a [TensorView<'a>]) -> Result<Vec<sys::Value<'a>>, String> {
+        fault::at(Point::Bind).map_err(|why| why.to_string())?;
         inputs
             .iter()
             .map(|input| match input.memory {
