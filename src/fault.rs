@@ -162,9 +162,8 @@ pub fn start(value: Option<&str>) {
     let Some(text) = value.filter(|text| !text.is_empty()) else {
         return;
     };
-    match parse(text) {
-        Ok(_) => tracing::warn!("{VARIABLE}={text}: steps fail on purpose in this process; it is for tests alone"),
-        Err(_) => {}
+    if parse(text).is_ok() {
+        tracing::warn!("{VARIABLE}={text}: steps fail on purpose in this process; it is for tests alone");
     }
     ON.store(true, Relaxed);
     if let Err(why) = ask(text) {
