@@ -159,6 +159,11 @@ fn demo(root: &Path) -> Result<(), Failure> {
     Step::new("demo").run(python.command(root).arg("examples/demo.py"))
 }
 
+/// Every test that needs no GPU, in two processes, whole files each: most tests keep one core busy, and what one process dies of
+/// ends one test.
+#[rustfmt::skip]
+const PYTEST: [&str; 10] = ["-m", "pytest", "-q", "tests/python", "-m", "not gpu", "-n", "2", "--dist", "loadfile"];
+
 /// Runs every kind of test even when one fails, and says at the end which did. pytest comes last, so that its closing
 /// line is the last of the tests' own output.
 fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
@@ -179,11 +184,7 @@ fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
     }
     note(Step::new("TensorRT's headers").run(&mut cargo(root, &["fetch", "--locked", "--manifest-path", "tests/abi/Cargo.toml"])));
     let mut pytest = python.command(root);
-    pytest
-        .args(["-m", "pytest", "-q", "tests/python", "-m", "not gpu"])
-        // Two processes, whole files each: most tests keep one core busy, and what one process dies of ends one test.
-        .args(["-n", "2", "--dist", "loadfile"])
-        .args(pytest_arguments);
+    pytest.args(PYTEST).args(pytest_arguments);
     let mut step = Step::new("Python tests");
     // Its own summary has to stay the last thing on stdout, for whoever reads only that.
     step.announce_on_stderr();
@@ -205,7 +206,7 @@ fn test_with(root: &Path, tensorflow: &Tensorflow, pytest_arguments: &[String]) 
     }
     let mut pytest = python.command(root);
     pytest
-        .args(["-m", "pytest", "-q", "tests/python", "-m", "not gpu"])
+        .args(PYTEST)
         .args(pytest_arguments)
         .env("TFTRT_LIBRARY", &library)
         .env("TFTRT_EXAMPLES", Tensorflow::examples(root));
