@@ -478,3 +478,27 @@ fn smallest_for(shapes: &[Vec<i64>], keys: Vec<Key>) -> Option<Key> {
 fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
     shapes.iter().map(|shape| with_first(shape, batch)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_lost_engine_that_serves_a_call_is_built_again() {
+        let lost = || {
+            vec![
+                vec![vec![64, 8]],
+                vec![vec![16, 8]],
+                vec![vec![32, 7]],
+                vec![vec![4, 8]],
+                vec![],
+                vec![vec![]],
+            ]
+        };
+        assert_eq!(smallest_for(&[vec![5, 8]], lost()), Some(vec![vec![16, 8]]));
+        assert_eq!(smallest_for(&[vec![4, 8]], lost()), Some(vec![vec![4, 8]]));
+        assert_eq!(smallest_for(&[vec![65, 8]], lost()), None);
+        assert_eq!(smallest_for(&[vec![5, 8], vec![5, 8]], lost()), None);
+        assert_eq!(smallest_for(&[], lost()), None);
+    }
+}

@@ -195,3 +195,45 @@ impl EngineSet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(strategy: Strategy, lost: &[Key], shape_inputs: &[bool]) -> (Vec<String>, bool) {
+        let set = EngineSet::new(1);
+        let known = [PartialShape::from_dims(&[-1, 8])];
+        let made = set.profiles(strategy, &known, &[vec![4, 8]], &[None], shape_inputs, lost);
+        (made.iter().map(ToString::to_string).collect(), set.guessed())
+    }
+
+    #[test]
+    fn without_recorded_calls_profiles_hold_the_call_and_what_was_lost() {
+        let lost = [vec![vec![16, 8]]];
+        assert_eq!(made(Strategy::Range, &[], &[]), (vec!["[4, 8]".to_string()], true));
+        assert_eq!(made(Strategy::Range, &lost, &[]).0, ["[4-16, 8]"]);
+        assert_eq!(made(Strategy::Optimal, &lost, &[]).0, ["[4, 8]", "[16, 8]"]);
+        assert_eq!(made(Strategy::ImplicitBatchModeCompatible, &lost, &[]).0, ["[1-4, 8]", "[1-16, 8]"]);
+    }
+
+    #[test]
+    fn what_was_lost_by_another_node_is_left_out() {
+        let others = [vec![vec![16, 7]], vec![vec![16]], vec![vec![16, 8], vec![16, 8]], vec![]];
+        assert_eq!(made(Strategy::Range, &others, &[]).0, ["[4, 8]"]);
+        // Nobody knows the values that shapes were made of.
+        assert_eq!(made(Strategy::Range, &[vec![vec![16, 8]]], &[true]).0, ["[4, 8]"]);
+    }
+
+    #[test]
+    fn recorded_calls_and_the_profiles_of_a_lost_plan_come_first() {
+        let set = EngineSet::new(1);
+        let known = [PartialShape::from_dims(&[-1, 8])];
+        let lost = [vec![vec![16, 8]]];
+        set.remember(vec![Profile::exactly(&[vec![2, 8]], &[])]);
+        let of = |set: &EngineSet| set.profiles(Strategy::Range, &known, &[vec![4, 8]], &[None], &[], &lost);
+        assert_eq!(of(&set)[0].to_string(), "[2, 8]");
+        set.record(&[vec![3, 8]], &[None]).unwrap();
+        assert_eq!(of(&set)[0].to_string(), "[3, 8]");
+        assert!(!set.guessed());
+    }
+}

@@ -311,6 +311,23 @@ def test_the_resource_goes_with_the_model(models):
     assert not there()
 
 
+def test_a_session_frees_what_has_no_resource_in_the_model(models):
+    """As sessions of C++ and of servers do: their devices own what is made on them."""
+    (engine,) = old_models.ALL["v1_dynamic"].engine_names()
+    feed = feeds("v1_dynamic")[0]["x"]
+    expected = old_models.native(old_models.ALL["v1_dynamic"])(tf.constant(feed))["y0"].numpy()
+    with tf.Graph().as_default() as graph:
+        session = tf.compat.v1.Session(graph=graph)
+        tf.compat.v1.saved_model.load(session, ["serve"], str(models / "v1_dynamic"))
+        assert_close(session.run("y0:0", {"x:0": feed}), expected)
+        assert engine in [one["name"] for one in tftrt.stats()["resources"]]
+        session.close()
+        del session
+    del graph
+    gc.collect()
+    assert engine not in [one["name"] for one in tftrt.stats()["resources"]]
+
+
 # ---- the command line ------------------------------------------------------------------------------------------------------------------------------
 
 
