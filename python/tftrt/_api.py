@@ -35,7 +35,9 @@ def stats() -> dict:
     """What the engines of this process have done so far.
 
     Returns {"totals": {counter: int}, "host_time": {...}, "resources": [{"name", "device", "engines", ..., "host_time"}]}. `totals` sums
-    over every TRTEngineOp, `resources` has one entry per engine cache with the same counters.
+    over every TRTEngineOp, `resources` has one entry per engine cache with the same counters, and three lists of texts, 32 of each at most:
+    `rejected`, the saved plans that are of no use here, and why; `notes`, what an engine does otherwise than was asked (precision,
+    calibration data, built anew); `native_reasons`, why calls ran natively.
 
     `host_time` is what the op itself takes of an engine call, in microseconds: all but the engine's own part (on a GPU TensorRT's
     enqueue, or the launch of the CUDA graph; on the CPU the computation). Calls that build their engine, or wait for another's

@@ -307,6 +307,11 @@ impl<E: ?Sized> EngineCache<E> {
         self.state.lock().engines.iter().rev().map(|(_, entry)| entry.clone()).collect()
     }
 
+    /// Whether a build for this key failed, which is not tried again.
+    pub fn failed(&self, key: &[Vec<i64>]) -> bool {
+        self.state.lock().failures.peek(key).is_some()
+    }
+
     /// How many engines there are; failures are not counted.
     pub fn len(&self) -> usize {
         self.state.lock().engines.len()

@@ -195,11 +195,14 @@ impl EngineOp {
     }
 
     /// The key under which a call's engine is built: in explicit batch mode one engine has all profiles.
-    fn key(&self, call: &Call) -> Key {
+    fn key(&self, call: &Call, resource: &Resource, cache: &EngineCache<dyn Engine>) -> Key {
         match (self.attrs.implicit_batch, self.attrs.static_engine) {
             (false, _) => Vec::new(),
-            (true, false) => call.shapes().to_vec(),
             (true, true) => with_batch(call.shapes(), self.attrs.max_batch_size.max(1)),
+            // The engine that was saved and cannot be used is built again, if it served the call; a build that failed is not tried twice.
+            (true, false) => smallest_for(call.shapes(), resource.lost())
+                .filter(|key| !cache.failed(key))
+                .unwrap_or_else(|| call.shapes().to_vec()),
         }
     }
 
@@ -233,7 +236,7 @@ impl EngineOp {
             return Ok((hit, true));
         }
         let later = |hit| Ok((hit, false));
-        let key = self.key(call);
+        let key = self.key(call, resource, cache);
         let policy = Settings::build_policy();
         if !self.attrs.allow_build_at_runtime || policy == BuildPolicy::Never {
             return match cache.lookup(&lookup) {
@@ -244,12 +247,20 @@ impl EngineOp {
                 }),
                 Found::Failed(why) => Err(self.no_engine(call, &why)),
                 Found::Missing => {
-                    let why = match self.attrs.allow_build_at_runtime {
-                        false => "no engine serves the call, and building at run time is off (allow_build_at_runtime=false)",
-                        true => "no engine serves the call, and building at run time is off (TFTRT_BUILD=never)",
+                    let setting = match self.attrs.allow_build_at_runtime {
+                        false => "allow_build_at_runtime=false",
+                        true => "TFTRT_BUILD=never",
+                    };
+                    let lost = match resource.rejected() {
+                        Some((1, _)) => "; 1 saved plan cannot be used here".to_string(),
+                        Some((n, _)) => format!("; {n} saved plans cannot be used here"),
+                        None => String::new(),
                     };
                     // Not remembered: another node of this segment may build, or the variable change.
-                    Err(self.no_engine(call, why))
+                    Err(self.no_engine(
+                        call,
+                        &format!("no engine serves the call, and building at run time is off ({setting}){lost}"),
+                    ))
                 }
             };
         }
@@ -264,7 +275,7 @@ impl EngineOp {
                 Ok(hit) => later(hit),
                 // The engine asks for values, and nobody knew that while there was none.
                 Err(_) if wanted.is_empty() && !set.wanted_values().is_empty() => self.engine(call, resource, backend, set, cache),
-                Err(why) => Err(self.no_engine(call, &why)),
+                Err(why) => Err(self.unserved(call, &why, set, cache)),
             };
         }
         let why = match cache.begin(&key, &lookup) {
@@ -275,7 +286,7 @@ impl EngineOp {
                     built: false,
                 });
             }
-            Begin::Failed(why) => return Err(self.no_engine(call, &why)),
+            Begin::Failed(why) => return Err(self.unserved(call, &why, set, cache)),
             Begin::Building => None,
             Begin::Start(ticket) => match job() {
                 Ok(job) => background::build(set.clone(), ticket, job).err(),
@@ -325,6 +336,24 @@ impl EngineOp {
         Fallback::new(Kind::NoEngine, format!("input shapes {:?}: {why}", call.shapes()))
     }
 
+    /// As [`Self::no_engine`], with what a user can do where there is an engine, and not for this call.
+    fn unserved(&self, call: &Call, why: &str, set: &EngineSet, cache: &EngineCache<dyn Engine>) -> Fallback {
+        if cache.is_empty() {
+            return self.no_engine(call, why);
+        }
+        if self.attrs.static_engine && self.attrs.implicit_batch {
+            let most = self.attrs.max_batch_size.max(1);
+            return self.no_engine(
+                call,
+                &format!("{why}; the engine is static, for batches of at most {most} (max_batch_size)"),
+            );
+        }
+        match set.guessed() {
+            true => self.no_engine(call, &format!("{why}; {GUESSED}")),
+            false => self.no_engine(call, why),
+        }
+    }
+
     fn segment(&self, call: &Call) -> Result<Segment, String> {
         let function = self.attrs.segment.as_ref().ok_or("the node has no native segment to build from")?;
         let (body, contents) = call.function_body(function).map_err(|e| e.message)?;
@@ -360,7 +389,9 @@ impl EngineOp {
             }
             Err(why) => {
                 resource.reject(&format!(
-                    "serialized_segment: {why}; the engine is built anew where that is allowed"
+                    "{}: serialized_segment ({} bytes): {why}; the engine is built anew where that is allowed, else the native segment runs",
+                    self.attrs.node,
+                    self.attrs.plan.len()
                 ));
                 None
             }
@@ -377,9 +408,13 @@ impl EngineOp {
             ));
         }
         let Some(function) = &self.attrs.segment else {
+            let rejected = match resource.rejected() {
+                Some((n, first)) => format!("; {n} of its saved plans cannot be used here, the first: {first}"),
+                None => String::new(),
+            };
             return call.fail(&Status::new(
                 Code::Aborted,
-                format!("TRTEngineOp '{node}' has no native segment to fall back to: {fallback}"),
+                format!("TRTEngineOp '{node}' has no native segment to fall back to: {fallback}{rejected}"),
             ));
         };
         if say && fallback.kind != Kind::ProfileGeneration {
@@ -426,6 +461,44 @@ pub(super) fn with_first(shape: &[i64], first: i64) -> Vec<i64> {
     shape
 }
 
+/// What a call is told where an engine has the profiles of one call, and perhaps those of lost engines, and not the call's.
+const GUESSED: &str = "its profiles are from its first call, for the model has none of a build() that can be used here; \
+                       convert and build the original model anew for all shapes that it is to serve";
+
+/// Of `keys` the one with the smallest batch that serves a call of `shapes` in implicit batch mode.
+fn smallest_for(shapes: &[Vec<i64>], keys: Vec<Key>) -> Option<Key> {
+    let batch = *shapes.first()?.first()?;
+    let serves = |key: &Key| {
+        let first = key.first().and_then(|shape| shape.first().copied()).unwrap_or(0);
+        first >= batch && with_batch(shapes, first) == *key
+    };
+    keys.into_iter().filter(serves).min_by_key(|key| key[0][0])
+}
+
 fn with_batch(shapes: &[Vec<i64>], batch: i64) -> Key {
     shapes.iter().map(|shape| with_first(shape, batch)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_lost_engine_that_serves_a_call_is_built_again() {
+        let lost = || {
+            vec![
+                vec![vec![64, 8]],
+                vec![vec![16, 8]],
+                vec![vec![32, 7]],
+                vec![vec![4, 8]],
+                vec![],
+                vec![vec![]],
+            ]
+        };
+        assert_eq!(smallest_for(&[vec![5, 8]], lost()), Some(vec![vec![16, 8]]));
+        assert_eq!(smallest_for(&[vec![4, 8]], lost()), Some(vec![vec![4, 8]]));
+        assert_eq!(smallest_for(&[vec![65, 8]], lost()), None);
+        assert_eq!(smallest_for(&[vec![5, 8], vec![5, 8]], lost()), None);
+        assert_eq!(smallest_for(&[], lost()), None);
+    }
 }

@@ -35,6 +35,8 @@ pub struct EngineSet {
     wants_values: AtomicBool,
     /// The profiles of plans that could not be used: what was built for them once is built for them again.
     remembered: Mutex<Vec<Profile>>,
+    /// Whether profiles were made without recorded calls, or a plan's own profiles, to make them from.
+    guessed: AtomicBool,
 }
 
 impl EngineSet {
@@ -46,6 +48,7 @@ impl EngineSet {
             recorder: Mutex::default(),
             wants_values: AtomicBool::new(false),
             remembered: Mutex::default(),
+            guessed: AtomicBool::new(false),
         }
     }
 
@@ -88,8 +91,14 @@ impl EngineSet {
         self.recorder.lock().record(shapes, values).map(drop).map_err(|e| e.to_string())
     }
 
+    /// Whether an engine here has profiles that no recorded call asked for: `build()` was not called, or what it made was lost.
+    pub fn guessed(&self) -> bool {
+        self.guessed.load(Relaxed)
+    }
+
     /// The profiles of an engine in explicit batch mode: from the recorded calls, else those of a plan that was lost, else
-    /// this call's shapes alone. The values of inputs that are no `shape_inputs` are left out.
+    /// from this call's shapes and those of `lost`, which engines were saved for whose profiles are not known. The values of inputs that
+    /// are no `shape_inputs` are left out.
     pub fn profiles(
         &self,
         strategy: Strategy,
@@ -97,6 +106,7 @@ impl EngineSet {
         call: &[Vec<i64>],
         values: &[Option<Vec<i64>>],
         shape_inputs: &[bool],
+        lost: &[Key],
     ) -> Vec<Profile> {
         let mut recorder = Recorder::new();
         for mut one in self.recorder.lock().recorded().iter().cloned() {
@@ -112,13 +122,25 @@ impl EngineSet {
             return profiles(strategy, recorder.recorded(), known);
         }
         let remembered = self.remembered.lock();
-        match remembered.is_empty() {
-            false => remembered.clone(),
-            true => vec![Profile {
-                values: values::of_call(values, shape_inputs, call.len()),
-                ..Profile::exactly(call, &[])
-            }],
+        if !remembered.is_empty() {
+            return remembered.clone();
         }
+        self.guessed.store(true, Relaxed);
+        // The values of a call of that time are lost for good.
+        if !shape_inputs.contains(&true) {
+            let fits = |shapes: &&Key| shapes.len() == known.len() && shapes.iter().zip(known).all(|(shape, known)| known.admits(shape));
+            for shapes in std::iter::once(call).chain(lost.iter().filter(fits).map(Vec::as_slice)) {
+                // Ranks may differ where the graph leaves them open: such a one is left out.
+                let _ = recorder.record(shapes, &[]);
+            }
+            if recorder.recorded().len() > 1 {
+                return profiles(strategy, recorder.recorded(), known);
+            }
+        }
+        vec![Profile {
+            values: values::of_call(values, shape_inputs, call.len()),
+            ..Profile::exactly(call, &[])
+        }]
     }
 
     /// The inputs whose values a look-up needs, by the engines that there are; empty where it needs none.
@@ -171,5 +193,47 @@ impl EngineSet {
                 })
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(strategy: Strategy, lost: &[Key], shape_inputs: &[bool]) -> (Vec<String>, bool) {
+        let set = EngineSet::new(1);
+        let known = [PartialShape::from_dims(&[-1, 8])];
+        let made = set.profiles(strategy, &known, &[vec![4, 8]], &[None], shape_inputs, lost);
+        (made.iter().map(ToString::to_string).collect(), set.guessed())
+    }
+
+    #[test]
+    fn without_recorded_calls_profiles_hold_the_call_and_what_was_lost() {
+        let lost = [vec![vec![16, 8]]];
+        assert_eq!(made(Strategy::Range, &[], &[]), (vec!["[4, 8]".to_string()], true));
+        assert_eq!(made(Strategy::Range, &lost, &[]).0, ["[4-16, 8]"]);
+        assert_eq!(made(Strategy::Optimal, &lost, &[]).0, ["[4, 8]", "[16, 8]"]);
+        assert_eq!(made(Strategy::ImplicitBatchModeCompatible, &lost, &[]).0, ["[1-4, 8]", "[1-16, 8]"]);
+    }
+
+    #[test]
+    fn what_was_lost_by_another_node_is_left_out() {
+        let others = [vec![vec![16, 7]], vec![vec![16]], vec![vec![16, 8], vec![16, 8]], vec![]];
+        assert_eq!(made(Strategy::Range, &others, &[]).0, ["[4, 8]"]);
+        // Nobody knows the values that shapes were made of.
+        assert_eq!(made(Strategy::Range, &[vec![vec![16, 8]]], &[true]).0, ["[4, 8]"]);
+    }
+
+    #[test]
+    fn recorded_calls_and_the_profiles_of_a_lost_plan_come_first() {
+        let set = EngineSet::new(1);
+        let known = [PartialShape::from_dims(&[-1, 8])];
+        let lost = [vec![vec![16, 8]]];
+        set.remember(vec![Profile::exactly(&[vec![2, 8]], &[])]);
+        let of = |set: &EngineSet| set.profiles(Strategy::Range, &known, &[vec![4, 8]], &[None], &[], &lost);
+        assert_eq!(of(&set)[0].to_string(), "[2, 8]");
+        set.record(&[vec![3, 8]], &[None]).unwrap();
+        assert_eq!(of(&set)[0].to_string(), "[3, 8]");
+        assert!(!set.guessed());
     }
 }

@@ -76,18 +76,34 @@ impl fmt::Display for Fallback {
 /// Different texts that are remembered as said; beyond, a reason is said again only by kind.
 const REMEMBERED: usize = 256;
 
+/// Reasons that `tftrt.stats()` tells of a resource.
+const TOLD: usize = 32;
+
 /// Counts fallbacks by kind, and knows which reasons were said.
 #[derive(Default)]
 pub struct Fallbacks {
     counts: [AtomicU64; Kind::ALL.len()],
     said: Mutex<HashSet<String>>,
+    told: Mutex<Vec<String>>,
 }
 
 impl Fallbacks {
     /// Counts one; true where this very reason is to be said: at its first time.
     pub fn count(&self, fallback: &Fallback) -> bool {
         self.counts[fallback.kind as usize].fetch_add(1, Relaxed);
-        self.first(&fallback.why)
+        let first = self.first(&fallback.why);
+        if first {
+            let mut told = self.told.lock();
+            if told.len() < TOLD {
+                told.push(fallback.why.clone());
+            }
+        }
+        first
+    }
+
+    /// The first of the different reasons, in the order in which they came.
+    pub fn reasons(&self) -> Vec<String> {
+        self.told.lock().clone()
     }
 
     /// Whether `text` comes for the first time.
@@ -114,6 +130,7 @@ mod tests {
         assert!(fallbacks.count(&Fallback::new(Kind::NoEngine, "no profile holds [4]")));
         let counted: Vec<_> = fallbacks.counts().filter(|(_, n)| *n > 0).collect();
         assert_eq!(counted, [(Kind::NoEngine, 3)]);
+        assert_eq!(fallbacks.reasons(), ["no profile holds [3]", "no profile holds [4]"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One engine to be built: all that the build needs, so that it can outlive the call that asked for it.
 
 use super::attrs::Attrs;
+use super::calibration;
 use super::engines::EngineSet;
 use super::resource::Resource;
 use super::segment::Segment;
@@ -52,7 +53,8 @@ impl Job {
             true => convert::shape_inputs(&model.onnx)?,
             false => Vec::new(),
         };
-        let mut profiles = profiles(&self.attrs, &self.set, &self.key, &self.shapes, &self.values, &shape_inputs);
+        let lost = self.resource.lost();
+        let mut profiles = profiles(&self.attrs, &self.set, &self.key, &self.shapes, &self.values, &shape_inputs, &lost);
         tracing::info!(
             "{}: building an engine with {} ({} profile(s), input shapes {:?})",
             self.attrs.node,
@@ -88,6 +90,10 @@ impl Job {
         if engine.usage().from_disk {
             self.resource.disk_engine_hits.fetch_add(1, Relaxed);
         }
+        if self.resource.rejected().is_some() {
+            let text = format!("{} built an engine anew, for a saved one cannot be used here", self.backend.name());
+            self.resource.note(&self.attrs.node, &text);
+        }
         // Values that the engine does not ask for are no reason to refuse a call.
         values::keep_only(&mut profiles, engine.shape_inputs());
         if let Some(folder) = Settings::current().export_trt_engines_path {
@@ -104,12 +110,11 @@ fn say_precision(attrs: &Attrs, resource: &Resource, backend: &dyn Backend, mode
         Precision::Fp16 => "FP16",
         Precision::Int8 => "INT8",
     };
-    let Some(instead) = backend.instead_of(attrs.precision, model) else {
-        return;
-    };
-    let text = format!("precision_mode {asked}: {} {instead}", backend.name());
-    if resource.fallbacks.first(&text) {
-        tracing::warn!("{}: {text}", attrs.node);
+    if let Some(instead) = backend.instead_of(attrs.precision, model) {
+        resource.note(&attrs.node, &format!("precision_mode {asked}: {} {instead}", backend.name()));
+    }
+    if attrs.precision == Precision::Int8 && !attrs.calibration_data.is_empty() {
+        resource.note(&attrs.node, &calibration::unused(&attrs.calibration_data));
     }
 }
 
@@ -120,9 +125,10 @@ fn profiles(
     shapes: &[Vec<i64>],
     call: &[Option<Vec<i64>>],
     shape_inputs: &[bool],
+    lost: &[Key],
 ) -> Vec<Profile> {
     if let Some(strategy) = attrs.strategy {
-        return set.profiles(strategy, &attrs.input_shapes, shapes, call, shape_inputs);
+        return set.profiles(strategy, &attrs.input_shapes, shapes, call, shape_inputs, lost);
     }
     // Implicit batch: what an engine for this key serves, any batch up to its own.
     let bounds: Vec<Bounds> = key

@@ -2,6 +2,7 @@
 
 mod attrs;
 mod background;
+mod calibration;
 mod engine_op;
 mod engines;
 mod fallback;

@@ -4,7 +4,7 @@
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallbacks, Kind};
 use super::host_time::{HostTime, Times};
-use crate::cache::{EngineCache, Stats};
+use crate::cache::{EngineCache, Key, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
 use crate::engine::place;
 use crate::engine::plan::{Plan, PlanError};
@@ -34,7 +34,23 @@ pub struct Resource {
     pub disk_engine_hits: AtomicU64,
     pub host_time: HostTime,
     rejected_plans: AtomicU64,
+    /// What engines were saved for that cannot be used here.
+    lost: Mutex<Vec<Key>>,
+    told: Mutex<Told>,
 }
+
+/// What was said of a resource's engines, beside why calls run natively.
+#[derive(Default)]
+struct Told {
+    rejected: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Texts of each kind that are kept.
+const MOST_TOLD: usize = 32;
+
+/// Shapes of lost engines that are kept: a cache of engines is seldom larger.
+const MOST_LOST: usize = 1024;
 
 static RESOURCES: Mutex<Vec<Weak<Resource>>> = Mutex::new(Vec::new());
 
@@ -72,6 +88,8 @@ impl Resource {
             disk_engine_hits: AtomicU64::new(0),
             host_time: HostTime::default(),
             rejected_plans: AtomicU64::new(0),
+            lost: Mutex::default(),
+            told: Mutex::default(),
         });
         let mut all = RESOURCES.lock();
         all.retain(|r| r.strong_count() > 0);
@@ -129,10 +147,7 @@ impl Resource {
             );
         }
         if let Err(why) = place::in_its_model(asset::local(file)) {
-            self.reject(&format!(
-                "{}: {why}; its engines are built anew when they are needed",
-                file.display()
-            ));
+            self.reject(&format!("{}: {why}; {NEXT}", file.display()));
             return Ok(());
         }
         let instances = match asset::read_assets(file) {
@@ -140,11 +155,15 @@ impl Resource {
             Err(AssetError::Io { source, .. }) if !file.is_file() => {
                 return Err(Status::from_io(
                     &source,
-                    format!("InitializeTRTResource: engine '{}': {}: {source}", self.name, file.display()),
+                    format!(
+                        "InitializeTRTResource: engine '{}': {}: {source}; an empty file in its place lets the model load, and its engines be built anew",
+                        self.name,
+                        file.display()
+                    ),
                 ));
             }
             Err(e) => {
-                self.reject(&format!("{e}; its engines are built anew when they are needed"));
+                self.reject(&format!("{e}; {NEXT}"));
                 return Ok(());
             }
         };
@@ -166,14 +185,27 @@ impl Resource {
             .map(|(id, _)| id)
             .collect();
         for (i, instance) in instances.into_iter().enumerate() {
+            let made_for = instance.input_shapes.clone();
             if let Err(why) = self.load(backend, instance, &present) {
-                self.reject(&format!(
-                    "{}, engine {i}: {why}; it is built anew when it is needed",
-                    file.display()
-                ));
+                self.reject(&format!("{}, engine {i} for {made_for:?}: {why}; {NEXT}", file.display()));
+                self.lose(made_for);
             }
         }
         Ok(())
+    }
+
+    /// Keeps what a lost engine was saved for: the next one is built for that, too.
+    fn lose(&self, made_for: Key) {
+        let mut lost = self.lost.lock();
+        if lost.len() < MOST_LOST && !made_for.is_empty() && !lost.contains(&made_for) {
+            lost.push(made_for);
+        }
+    }
+
+    /// The input shapes that engines were saved for which cannot be used here. TF-TRT saved the largest of an implicit batch engine, and
+    /// with explicit batch those of the call that built.
+    pub fn lost(&self) -> Vec<Key> {
+        self.lost.lock().clone()
     }
 
     fn load(&self, backend: &'static dyn Backend, instance: EngineInstance, present: &[Identity]) -> Result<(), String> {
@@ -211,7 +243,10 @@ impl Resource {
     /// Reads a plan container.
     pub fn decode(&self, backend: &dyn Backend, bytes: Bytes) -> Result<Plan, String> {
         Plan::decode(bytes).map_err(|e| match e {
-            PlanError::Bare => format!("it is a bare TensorRT plan of TF-TRT 2.x, which {} cannot run", backend.name()),
+            PlanError::Bare => format!(
+                "it is a bare TensorRT plan, as TF-TRT 2.x saved them; it does not say for which TensorRT and GPU, and {} does not try it",
+                backend.name()
+            ),
             other => other.to_string(),
         })
     }
@@ -233,7 +268,22 @@ impl Resource {
     /// Counts a plan that cannot be used, and says why.
     pub fn reject(&self, why: &str) {
         self.rejected_plans.fetch_add(1, Relaxed);
+        keep(&mut self.told.lock().rejected, why);
         tracing::error!("engine '{}': {why}", self.name);
+    }
+
+    /// How many plans could not be used, and why the first of them.
+    pub fn rejected(&self) -> Option<(u64, String)> {
+        let first = self.told.lock().rejected.first().cloned()?;
+        Some((self.rejected_plans.load(Relaxed), first))
+    }
+
+    /// Says what a user should know of an engine, once.
+    pub fn note(&self, node: &str, text: &str) {
+        if self.fallbacks.first(text) {
+            keep(&mut self.told.lock().notes, text);
+            tracing::warn!("{node}: {text}");
+        }
     }
 
     /// Writes the engines to an asset file (SerializeTRTResource), those too that are being built; with `save_engines` false, an
@@ -313,6 +363,12 @@ impl Resource {
             for (name, n) in resource.counters() {
                 one.insert(name.into(), n.into());
             }
+            {
+                let told = resource.told.lock();
+                one.insert("rejected".into(), told.rejected.clone().into());
+                one.insert("notes".into(), told.notes.clone().into());
+            }
+            one.insert("native_reasons".into(), resource.fallbacks.reasons().into());
             let times = resource.host_time.snapshot();
             one.insert("host_time".into(), times.to_json());
             host_time.add(&times);
@@ -349,6 +405,15 @@ impl Resource {
             }
         }
         counters(&cache, &own, self.fallbacks.counts())
+    }
+}
+
+/// What comes after a plan of a file was rejected.
+const NEXT: &str = "where the model allows building, it is built anew when it is needed, else the native segment runs";
+
+fn keep(texts: &mut Vec<String>, text: &str) {
+    if texts.len() < MOST_TOLD {
+        texts.push(text.to_string());
     }
 }
 

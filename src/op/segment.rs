@@ -139,14 +139,20 @@ fn read(body: Vec<u8>) -> Result<tf::GraphDef, String> {
 }
 
 /// Gives the segment's arguments and results their TF-TRT names: a FunctionDef holds them in lower case.
+///
+/// TF-TRT's older native segments keep their integers on the device (`experimental_ints_on_device`). TensorFlow then makes their int32
+/// arguments and results `_DeviceArg` and `_DeviceRetval`, which are nothing else to an engine.
 fn name_borders(graph: &mut tf::GraphDef) {
     let mut renamed = HashMap::new();
     for node in &mut graph.node {
-        let prefix = match node.op.as_str() {
-            "_Arg" => INPUT_PREFIX,
-            "_Retval" => OUTPUT_PREFIX,
+        let (op, prefix) = match node.op.as_str() {
+            "_Arg" | "_DeviceArg" => ("_Arg", INPUT_PREFIX),
+            "_Retval" | "_DeviceRetval" => ("_Retval", OUTPUT_PREFIX),
             _ => continue,
         };
+        if node.op != op {
+            node.op = op.to_string();
+        }
         if let Some(index) = int_attr(node, "index") {
             let name = format!("{prefix}{index}");
             renamed.insert(std::mem::replace(&mut node.name, name.clone()), name);
@@ -304,6 +310,14 @@ mod tests {
             node.device = "/device:GPU:0".into();
             node.attr.insert("_hint".into(), tf::AttrValue { value: Some(Value::I(3)) });
         }
+        assert_eq!(whole(&body), whole(&self::body()));
+    }
+
+    #[test]
+    fn arguments_on_the_device_are_arguments() {
+        let mut body = body();
+        body.node[0].op = "_DeviceArg".into();
+        body.node[6].op = "_DeviceRetval".into();
         assert_eq!(whole(&body), whole(&self::body()));
     }
 

@@ -23,8 +23,8 @@ def gather(directory: str, tags: list[str], signature: str) -> dict:
     Returns {"model", "inputs", "outputs", "converted": whether it holds engines, "reasons_from": "the model" | "a trial" | None,
     "share": {"inside", "total", "percent"}, "asked": settings of the conversion or None, "engines": [...], "native": [...]}.
     An engine is {"name", "precision", "device", "nodes", "ops", "inputs", "outputs", "workspace_bytes", "max_cached_engines",
-    "dynamic_shape", "profile_strategy", "stored"}; "stored" is None where it has no file, else {"file", "bytes", "engines"}, with
-    what `inspect` tells of each. An entry of "native" is {"op", "count", "reason", "advice", "nodes"}; its reason is None where
+    "dynamic_shape", "profile_strategy", "allow_build", "static", "plan_bytes", "calibration_bytes", "calibrating", "stored"}; `plan_bytes` is the size
+    of a static engine's plan in the graph, "stored" is None where there is no file, else {"file", "bytes", "engines"}, with what `inspect` tells of each. An entry of "native" is {"op", "count", "reason", "advice", "nodes"}; its reason is None where
     none is known.
 
     Raises CommandError where the folder holds no such model.
@@ -137,6 +137,11 @@ def _engine(engine, node, directory: str | None) -> dict:
         "max_cached_engines": _attribute(node, "max_cached_engines_count", "i", 0),
         "dynamic_shape": not implicit,
         "profile_strategy": None if implicit else _attribute(node, "profile_strategy", "s", b"").decode("utf-8", "replace"),
+        "allow_build": _attribute(node, "_allow_build_at_runtime", "b", True),
+        "static": (static := _attribute(node, "static_engine", "b", True)),
+        "plan_bytes": len(_attribute(node, "serialized_segment", "s", b"")) if static else 0,
+        "calibration_bytes": (calibration := len(_attribute(node, "calibration_data", "s", b""))),
+        "calibrating": engine.precision == "INT8" and _attribute(node, "use_calibration", "b", True) and not calibration,
         "stored": None if directory is None else _stored(engine.name, directory),
     }
 

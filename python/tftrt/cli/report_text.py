@@ -25,6 +25,9 @@ def asked(told: dict) -> list[str]:
 def stored(engine: dict) -> list[str]:
     """Lines on what an engine's file holds."""
     file = engine["stored"]
+    if engine["plan_bytes"]:
+        # Only TF-TRT 1.x and 2.x wrote such: no static engine is made here.
+        return [f"stored: in the graph, {_bytes(engine['plan_bytes'])}, a static engine's plan as TF-TRT wrote it; {_instead(engine)}"]
     if file is None:
         return ["stored: nothing"]
     if "error" in file:
@@ -34,11 +37,32 @@ def stored(engine: dict) -> list[str]:
     lines = []
     for one in file["engines"]:
         if "error" in one:
-            lines.append(f"stored: {_bytes(one['bytes'])} that cannot be used: {one['error']}")
+            lines.append(f"stored: {_bytes(one['bytes'])} that cannot be used: {one['error']}; {_instead(engine)}")
             continue
         capability = f" for compute capability {one['compute_capability']}" if one["compute_capability"] else ""
         lines.append(f"stored: {one['backend']} {one['backend_version']}{capability}, {_bytes(one['payload_bytes'])}")
         lines += [f"  profile {at}: {profile}" for at, profile in enumerate(one["profiles"])]
+    return lines
+
+
+def _instead(engine: dict) -> str:
+    """What happens where a stored plan cannot be used."""
+    if engine["nodes"] is None:
+        return "with its native segment removed, calls fail"
+    if engine["calibrating"] or not engine["allow_build"]:
+        return "the native segment runs"
+    return "the first call builds the engine anew"
+
+
+def _limits(engine: dict) -> list[str]:
+    """What keeps an engine from what was asked of it."""
+    lines = []
+    if not engine["allow_build"]:
+        lines.append("builds nothing at run time (allow_build_at_runtime=false): without a plan that fits, the native segment runs")
+    if engine["calibrating"]:
+        lines.append("INT8 without a calibration table: the native segment runs")
+    elif engine["precision"] == "INT8" and engine["calibration_bytes"]:
+        lines.append(f"calibration data of {_bytes(engine['calibration_bytes'])}, which are not used: what the model does not quantise itself is computed without INT8")
     return lines
 
 
@@ -50,6 +74,7 @@ def about(engine: dict) -> list[str]:
         f"{engine['max_cached_engines']} cached engines at most, {engine['device'] or 'no device given'}",
         f"takes {' '.join(engine['inputs']) or 'nothing'}",
         f"gives {' '.join(engine['outputs']) or 'nothing'}",
+        *_limits(engine),
     ]
 
 

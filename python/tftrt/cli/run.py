@@ -27,6 +27,17 @@ def run(args) -> None:
         function = loaded.signatures[args.signature]
     for chosen in sets:
         _run_one(tf, tftrt, function, given, chosen, args.steps)
+    print("\n".join(_told(tftrt.stats()["resources"])), end="")
+
+
+def _told(resources: list[dict]) -> list[str]:
+    """What there is to say of each engine, one line a text; nothing of those that did as they were asked."""
+    lines = []
+    for one in sorted(resources, key=lambda one: one["name"]):
+        texts = [f"saved plan not used: {text}" for text in one["rejected"]]
+        texts += one["notes"] + [f"native: {text}" for text in one["native_reasons"]]
+        lines += [f"{one['name']}: {text}" for text in texts]
+    return [*lines, ""] if lines else []
 
 
 def _run_one(tf, tftrt, function, given, chosen: dict[str, shapes.Shape], steps: int) -> None:
@@ -55,6 +66,8 @@ def _run_one(tf, tftrt, function, given, chosen: dict[str, shapes.Shape], steps:
         print(f"{label:<8} {name:<{width}}  {value.dtype.name}  {'x'.join(map(str, value.shape)) or 'scalar'}")
     middle = times[len(times) // 2]
     print(f"time     {middle:.2f} ms per step (median of {steps}; fastest {times[0]:.2f} ms, first call {first:.2f} ms)")
-    print(f"engines  {difference('engine_calls')} calls, {difference('native_fallbacks')} native fallbacks")
+    designed = difference("native_calibration") + difference("native_building")
+    more = f", {designed} native by design" if designed else ""
+    print(f"engines  {difference('engine_calls')} calls, {difference('native_fallbacks')} native fallbacks{more}")
     if difference("native_fallbacks"):
-        note("some calls ran in native TensorFlow instead of an engine; --verbose shows the reason")
+        note("some calls ran in native TensorFlow instead of an engine; the reasons are below, and --verbose shows the log")
