@@ -18,6 +18,7 @@ use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
 use prost::Message;
+pub use builder::{graphs_of, takes};
 pub use shape_inputs::shape_inputs;
 use value::{Form, Value};
 use view::View;
@@ -142,6 +143,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
     let int8 = model
         .graph
         .iter()
+        // (In a loop or a branch nothing is kept in int8.)
         .flat_map(|graph| &graph.node)
         .any(|node| node.op_type() == "QuantizeLinear");
     let bytes = model.encoded_len();
@@ -196,7 +198,7 @@ fn convert_input(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding
     })
 }
 
-fn convert_node(graph: &Graph, id: NodeId, state: &mut State) -> Result<(), Reason> {
+pub(in crate::convert) fn convert_node(graph: &Graph, id: NodeId, state: &mut State) -> Result<(), Reason> {
     supports(graph, id)?;
     let view = View { graph, id };
     let converter = ops::find(view.op()).ok_or("its op has no converter")?;

@@ -5,22 +5,25 @@
 //! `Merge` ([`branch`]). None of these can go into an engine by itself. So
 //!
 //! - a conditional of two cheap sides becomes a choice between both results;
-//! - a loop of known length becomes that many copies of its body ([`unroll`]), as Keras does with `unroll=True`.
+//! - a loop of known length becomes that many copies of its body ([`unroll`]), as Keras does with `unroll=True`;
+//! - any other becomes one node, a `StatelessWhile` or `StatelessIf` with its graphs inside ([`functional`], [`lists`]).
 //!
-//! Both only where every node that is made converts. Native segment, fingerprint, precision and layouts then see nothing but
-//! ordinary nodes. What cannot be taken out stays as it is, with the reason in the report; what is inside may still become engines
-//! of its own.
+//! All only where every node that is made converts. What cannot be taken out stays as it is, with the reason in the report; what is
+//! inside may still become engines of its own. So it is with a node of the third kind that comes into no engine: the pass then looks
+//! at the graph anew, and leaves that loop or conditional alone.
 
 mod branch;
 mod fold;
 mod frame;
+mod functional;
+mod lists;
 mod sizes;
 mod unroll;
 
 pub use sizes::Sizes;
 
 use crate::convert::Reason;
-use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, parse_input};
+use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, inner, parse_input};
 use crate::proto::tensorflow as tf;
 use crate::segment;
 use frame::Unread;
@@ -34,6 +37,8 @@ pub struct Rules<'a> {
     pub has_effect: &'a dyn Fn(&str) -> bool,
     /// Names of nodes that have to stay.
     pub preserve: &'a HashSet<String>,
+    /// Why nodes that stood for a loop or conditional came into no engine, by their names: these are not made.
+    pub left_alone: &'a HashMap<String, Reason>,
 }
 
 /// A graph whose control flow has been looked at.
@@ -76,12 +81,19 @@ pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
         graph,
         stays: HashMap::new(),
     };
-    flow.choose_branches(&mut sizes, rules);
-    if flow.unroll_loops(rules) {
-        // Of a conditional, a side may have been a loop.
+    loop {
+        flow.stays.clear();
         flow.choose_branches(&mut sizes, rules);
+        // Of a conditional, a side may have been a loop; a loop around one that is a node now may have a known length.
+        if !flow.unroll_loops(rules) && !flow.make_nodes(&mut sizes, rules) {
+            return flow;
+        }
     }
-    flow
+}
+
+/// The nodes of a graph that stand for a loop or conditional.
+pub fn made_nodes(graph: &Graph) -> impl Iterator<Item = NodeId> {
+    (0..graph.nodes.len()).filter(|&id| inner::functions(&graph.nodes[id]).is_some())
 }
 
 impl Flow {
@@ -156,6 +168,133 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// Makes one node of a loop or conditional that stays otherwise; whether there was one.
+    fn make_nodes(&mut self, sizes: &mut Sizes, rules: &Rules<'_>) -> bool {
+        let takers = frame::takers(&self.graph);
+        let mut tried: Vec<(HashSet<NodeId>, Result<(Graph, functional::Made), Reason>)> = Vec::new();
+        for (by, switches) in branch::switches(&self.graph) {
+            let made = branch_node(&self.graph, &takers, by, &switches, sizes, rules);
+            let done = made.is_ok();
+            tried.push((branch::parts(&self.graph, &takers, &switches), made));
+            if done {
+                break;
+            }
+        }
+        if !tried.iter().any(|(_, made)| made.is_ok()) {
+            for (name, enters) in frame::frames(&self.graph) {
+                let made = loop_node(&self.graph, &takers, &name, &enters, sizes, rules);
+                let done = made.is_ok();
+                tried.push((frame::inside(&self.graph, &takers, &enters), made));
+                if done {
+                    break;
+                }
+            }
+        }
+        let mut found = None;
+        for (nodes, made) in tried {
+            match made {
+                Ok(made) => found = Some(made),
+                // What is inside another one is told of itself.
+                Err(reason) => {
+                    for id in nodes {
+                        let name = self.graph.nodes[id].name();
+                        if let Some(stays) = self.stays.get_mut(name).filter(|stays| !stays.contains(" As a node of an engine: ")) {
+                            let reason = reason.trim_end_matches('.');
+                            stays.push_str(&format!(" As a node of an engine: {reason}."));
+                        }
+                    }
+                }
+            }
+        }
+        let Some((graph, made)) = found else { return false };
+        for (name, port) in &made.results {
+            sizes.take_over(&self.graph, name, *port);
+        }
+        tracing::info!("'{}' stands for a loop or conditional now.", made.node);
+        self.graph = graph;
+        true
+    }
+}
+
+/// The graph with the conditionals on `by` as one node. Err: why they stay.
+fn branch_node(
+    graph: &Graph,
+    takers: &[Vec<NodeId>],
+    by: Port,
+    switches: &[NodeId],
+    sizes: &Sizes,
+    rules: &Rules<'_>,
+) -> Result<(Graph, functional::Made), Reason> {
+    if !branch::is_scalar(graph, by) {
+        return Err("its predicate is no single bool".into());
+    }
+    let branches = branch::read(graph, takers, switches)?;
+    held(graph, branches.inside.iter().chain(&branches.switches), rules)?;
+    let before = switches.iter().flat_map(|&id| graph.nodes[id].control_inputs.iter().copied());
+    let before = before.filter(|id| !branches.inside.contains(id) && !switches.contains(id));
+    let waits = waits(graph, &before.collect::<Vec<_>>(), rules)?;
+    let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
+    let made = functional::of_branches(graph, by, &branches, &order, sizes, &waits)?;
+    as_node(graph, made, rules)
+}
+
+/// The graph with the loop `name` as one node. Err: why it stays.
+fn loop_node(
+    graph: &Graph,
+    takers: &[Vec<NodeId>],
+    name: &str,
+    enters: &[NodeId],
+    sizes: &Sizes,
+    rules: &Rules<'_>,
+) -> Result<(Graph, functional::Made), Reason> {
+    let frame = match frame::read(graph, takers, name, enters) {
+        Ok(frame) => frame,
+        Err(Unread::Outer) => return Err("it holds another loop that stays".into()),
+        Err(Unread::Because(reason)) => return Err(reason),
+    };
+    held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
+    let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
+    let waits = waits(graph, &frame.sources, rules)?;
+    let around = around(graph, takers, name, enters, &frame);
+    let made = functional::of_loop(graph, &frame, takers, &order, sizes, around, &waits)?;
+    as_node(graph, made, rules)
+}
+
+/// The graph after `made`, if the node may go into an engine with all that is in it.
+fn as_node(graph: &Graph, made: functional::Made, rules: &Rules<'_>) -> Result<(Graph, functional::Made), Reason> {
+    if let Some(reason) = rules.left_alone.get(&made.node) {
+        return Err(reason.clone());
+    }
+    let functional::Made { change, node, results } = made;
+    let fresh: Vec<String> = change.made.iter().map(|(def, _)| def.name.clone()).collect();
+    let fresh: Vec<String> = fresh.into_iter().filter(|name| *name != node && graph.find(name).is_none()).collect();
+    let after = changed(graph, change, rules)?;
+    convertible(&after, fresh.iter().map(String::as_str), rules)?;
+    let id = after.find(&node).ok_or("the node that stands for it is not there; this is a bug in tftrt")?;
+    for part in &inner::open_within(&after, id)? {
+        let names = part.graph.nodes.iter().filter(|node| !matches!(node.op(), "_Arg" | "_Retval"));
+        convertible(&part.graph, names.map(Node::name), rules)?;
+    }
+    let change = Change {
+        gone: HashSet::new(),
+        made: Vec::new(),
+        sources: Vec::new(),
+    };
+    Ok((after, functional::Made { change, node, results }))
+}
+
+/// A node of the loop that the loop `name` is in; `None` where it is in none.
+fn around(graph: &Graph, takers: &[Vec<NodeId>], name: &str, enters: &[NodeId], frame: &frame::Frame) -> Option<NodeId> {
+    let mut others = frame::frames(graph);
+    others.remove(name);
+    let is_in = |outer: &Vec<NodeId>| frame::inside(graph, takers, outer).contains(&enters[0]);
+    others.values().any(is_in).then(|| {
+        let plain = frame.sources.iter().find(|&&id| !is_part(graph.nodes[id].op()));
+        *plain.unwrap_or(&frame.sources[0])
+    })
+}
+
 /// The graph with the conditionals on `by` made choices, and the names of these with what one side gives. Err: why they stay.
 fn chosen(
     graph: &Graph,
@@ -214,13 +353,7 @@ fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> 
     held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
     let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
     let waits = waits(graph, &frame.sources, rules)?;
-    let mut others = frame::frames(graph);
-    others.remove(name);
-    let is_in = |outer: &Vec<NodeId>| frame::inside(graph, &takers, outer).contains(&enters[0]);
-    let around = others.values().any(is_in).then(|| {
-        let plain = frame.sources.iter().find(|&&id| !is_part(graph.nodes[id].op()));
-        *plain.unwrap_or(&frame.sources[0])
-    });
+    let around = around(graph, &takers, name, enters, &frame);
     let (change, rounds) = unroll::unroll(graph, &frame, &takers, &order, around, &waits)?;
     // Names that the graph has already are the loop's borders; they are judged like all others later.
     let made = change.made.iter().map(|(def, _)| def.name.clone());

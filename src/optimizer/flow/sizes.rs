@@ -10,7 +10,7 @@ pub struct Sizes(pub HashMap<String, Vec<Vec<i64>>>);
 
 impl Sizes {
     /// The dimensions at `port`; `None` where the rank is unknown, or nothing is known of the tensor.
-    fn at<'a>(&'a self, graph: &Graph, port: Port) -> Option<&'a [i64]> {
+    pub fn dims<'a>(&'a self, graph: &Graph, port: Port) -> Option<&'a [i64]> {
         let node = &graph.nodes[port.node];
         let dims = self.0.get(node.name())?.get(port.index)?;
         let rank = node.outputs.get(port.index)?.shape.rank()?;
@@ -19,20 +19,20 @@ impl Sizes {
 
     /// The dimensions of the only output of a node that will be called `name`: those at `port`.
     pub fn take_over(&mut self, graph: &Graph, name: &str, port: Port) {
-        let dims = self.at(graph, port).map(<[i64]>::to_vec);
+        let dims = self.dims(graph, port).map(<[i64]>::to_vec);
         self.0.insert(name.to_string(), dims.into_iter().collect());
     }
 
     /// Whether both tensors have the same shape for certain.
     pub fn equal(&self, graph: &Graph, a: Port, b: Port) -> bool {
         let dtype = |port| graph.info(port).map(|info| info.dtype);
-        let dims = self.at(graph, a).zip(self.at(graph, b));
+        let dims = self.dims(graph, a).zip(self.dims(graph, b));
         dtype(a) == dtype(b) && dims.is_some_and(|(a, b)| a == b && !a.contains(&-1))
     }
 
     /// Whether the tensors can be broadcast together for certain.
     pub fn broadcast(&self, graph: &Graph, a: Port, b: Port) -> bool {
-        let Some((a, b)) = self.at(graph, a).zip(self.at(graph, b)) else {
+        let Some((a, b)) = self.dims(graph, a).zip(self.dims(graph, b)) else {
             return false;
         };
         let mut pairs = a.iter().rev().zip(b.iter().rev());
