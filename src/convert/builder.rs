@@ -2,7 +2,7 @@
 
 use super::value;
 use crate::graph::{Constant, DType, PartialShape};
-use crate::proto::onnx;
+use crate::proto::{onnx, takes};
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 
@@ -255,21 +255,6 @@ pub struct Declared {
     pub name: String,
     pub dtype: DType,
     pub shape: PartialShape,
-}
-
-/// The graphs inside a node.
-pub fn graphs_of(node: &onnx::NodeProto) -> impl Iterator<Item = &onnx::GraphProto> {
-    node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
-}
-
-/// All that a node takes by name: its inputs, and what the graphs inside it take.
-pub fn takes(node: &onnx::NodeProto) -> Vec<&str> {
-    let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
-    for graph in graphs_of(node) {
-        names.extend(graph.output.iter().map(|output| output.name()));
-        names.extend(graph.node.iter().flat_map(takes));
-    }
-    names
 }
 
 /// Keeps the nodes that lead to the tensors `needed`; gives all that are needed then.

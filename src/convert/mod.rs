@@ -18,7 +18,6 @@ use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
 use prost::Message;
-pub use builder::{graphs_of, takes};
 pub use shape_inputs::shape_inputs;
 use value::{Form, Value};
 use view::View;

@@ -1,6 +1,6 @@
 //! Which inputs of a model are shapes themselves.
 
-use super::builder::graphs_of;
+use crate::proto::graphs_of;
 use crate::proto::onnx::{GraphProto, ModelProto, NodeProto};
 use bytes::Bytes;
 use prost::Message;

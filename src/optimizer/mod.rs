@@ -68,6 +68,9 @@ pub trait Host {
     /// The function of a graph with `_Arg` and `_Retval` nodes (TensorFlow's GraphToFunctionDef). Err: why it is none.
     fn function_from_graph(&self, graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String>;
 
+    /// What TensorFlow infers of the outputs of a graph's nodes, by name; `None` where no shapes fit.
+    fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>>;
+
     /// Whether an op, by type, has a state.
     fn is_stateful(&self, op: &str) -> bool;
 
@@ -268,6 +271,7 @@ fn attempt(
         &flow::Rules {
             supports: &|graph, id| may_enter(context, graph, id),
             has_effect: &has_effect,
+            infer: &|graph| context.host.infer_shapes(graph),
             preserve,
             left_alone,
         },

@@ -57,6 +57,10 @@ impl TensorflowHost {
 }
 
 impl Host for TensorflowHost {
+    fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>> {
+        infer_shapes(&graph.encode_to_vec()).ok()
+    }
+
     fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
         let weights = contents::take_out(&mut graph.node);
         let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);

@@ -12,6 +12,7 @@ use super::branch::Branches;
 use super::frame::Frame;
 use super::lists::{self, Lists};
 use super::sizes::Sizes;
+use super::trial::{Dim, Infer, Trial};
 use super::Change;
 use crate::convert::Reason;
 use crate::graph::{DType, Graph, NodeId, Port, TensorInfo, inner};
@@ -251,13 +252,9 @@ pub fn of_branches(
     branches: &Branches,
     order: &[NodeId],
     sizes: &Sizes,
+    infer: Infer<'_>,
     waits: &BTreeSet<NodeId>,
 ) -> Result<Made, Reason> {
-    for merge in &branches.merges {
-        if !sizes.equal(graph, branches.source(graph, merge.no), branches.source(graph, merge.yes)) {
-            return Err(because(graph, merge.node, "joins tensors whose shapes may differ"));
-        }
-    }
     let (lists, reads) = (Lists::default(), HashMap::new());
     let outside = |port: Port| (!branches.inside.contains(&port.node)).then(|| branches.source(graph, port));
     let part = |results: Vec<Port>| Part {
@@ -275,6 +272,17 @@ pub fn of_branches(
     let mut args = Args::default();
     parts.iter().try_for_each(|part| part.look(&mut args))?;
     let graphs = [parts[0].cut(&mut args)?, parts[1].cut(&mut args)?];
+    let known: Vec<Option<Vec<i64>>> = args.ports.iter().map(|&port| sizes.followed(graph, port)).collect();
+    let shapes_of = |of: &tf::GraphDef| Trial::new(infer, of, &args.infos, &known).map(|trial| trial.results(of));
+    // TensorRT looks at the shapes of both sides, whichever runs.
+    let unfit = "shape inference finds no sizes that fit inside it for certain";
+    let (yes, no) = shapes_of(&graphs[0]).zip(shapes_of(&graphs[1])).ok_or(unfit)?;
+    for (at, merge) in branches.merges.iter().enumerate() {
+        let tried = yes[at].is_some() && yes[at] == no[at];
+        if !tried && !sizes.equal(graph, branches.source(graph, merge.no), branches.source(graph, merge.yes)) {
+            return Err(because(graph, merge.node, "joins tensors whose shapes may differ"));
+        }
+    }
     let infos = branches.merges.iter().map(|merge| parts[0].info(branches.source(graph, merge.yes)));
     let infos: Vec<TensorInfo> = infos.collect::<Result<_, _>>()?;
     let source = branches.source(graph, predicate);
@@ -329,6 +337,7 @@ pub fn of_loop(
     takers: &[Vec<NodeId>],
     order: &[NodeId],
     sizes: &Sizes,
+    infer: Infer<'_>,
     around: Option<NodeId>,
     waits: &BTreeSet<NodeId>,
 ) -> Result<Made, Reason> {
@@ -338,18 +347,12 @@ pub fn of_loop(
         .filter(|(port, _)| graph.nodes[port.node].op() == "Merge")
         .map(|(&port, &at)| (at, port))
         .collect();
-    let lists = lists::read(graph, frame, takers, &heads, sizes)?;
+    let mut lists = lists::read(graph, frame, takers, &heads)?;
     let mut args = Args::default();
     let mut firsts = Vec::new();
-    for (at, variable) in frame.variables.iter().enumerate() {
+    for variable in &frame.variables {
         let first = lists.tensor_of(graph, variable.first);
-        let head = heads.get(&at).copied().unwrap_or(variable.first);
-        let name = graph.nodes[head.node].name();
         let info = lists.info(graph, first).ok_or_else(|| because(graph, first.node, "has an output of unknown type"))?;
-        let same = lists.is_list(variable.first) || (sizes.equal(graph, head, first) && sizes.equal(graph, variable.next, first));
-        if !same {
-            return Err(format!("its variable '{name}' may have another shape in each round"));
-        }
         firsts.push(first);
         // One tensor may be what two variables begin with.
         args.ports.push(first);
@@ -377,6 +380,38 @@ pub fn of_loop(
     condition.look(&mut args)?;
     body.look(&mut args)?;
     let mut graphs = [condition.cut(&mut args)?, body.cut(&mut args)?];
+    let placed = device(graph, &body.nodes);
+    let known: Vec<Option<Vec<i64>>> = args.ports.iter().map(|&port| sizes.followed(graph, port)).collect();
+    let trial = Trial::new(infer, &graphs[1], &args.infos, &known);
+    let trial = trial.ok_or("shape inference finds no sizes that fit inside it for certain")?;
+    let tried = trial.results(&graphs[1]);
+    for (at, variable) in frame.variables.iter().enumerate().filter(|(_, v)| !lists.is_list(v.first)) {
+        let head = heads.get(&at).copied().unwrap_or(variable.first);
+        let same = tried[at].is_some() && tried[at].as_ref() == trial.arg(at);
+        if !same && !(sizes.equal(graph, head, firsts[at]) && sizes.equal(graph, variable.next, firsts[at])) {
+            let name = graph.nodes[head.node].name();
+            return Err(format!("its variable '{name}' may have another shape in each round"));
+        }
+    }
+    let written: Vec<(Port, Port)> = lists.written().collect();
+    for (list, item) in written {
+        let item = match item {
+            port if frame.reads.contains_key(&port) => inner::arg_name(frame.reads[&port]),
+            port => input_text(graph.nodes[port.node].name(), port.index),
+        };
+        let size = |dim| match dim {
+            Dim::Known(size) => lists::Size::Known(size),
+            Dim::Open(open) => {
+                let (arg, axis) = trial.place(open);
+                lists::Size::Of(args.ports[arg], axis)
+            }
+        };
+        let dims = trial.shape(&item).map(|dims| dims.into_iter().map(size).collect::<Vec<_>>());
+        // (A size that no tensor but the list itself has is not known, either.)
+        let dims = dims.filter(|dims| !dims.iter().any(|dim| matches!(dim, lists::Size::Of(port, _) if *port == list)));
+        let unknown = || because(graph, list.node, "makes a list whose elements' size is not known before the loop");
+        lists.fill(graph, list, &dims.ok_or_else(unknown)?)?;
+    }
     // What does not change is handed on.
     for at in frame.variables.len()..args.ports.len() {
         let result = border(inner::result_name(at), "_Retval", at, args.infos[at].dtype, Some(inner::arg_name(at)));
@@ -397,7 +432,7 @@ pub fn of_loop(
         name: name.clone(),
         op: "StatelessWhile".into(),
         input,
-        device: device(graph, &body.nodes),
+        device: placed,
         attr: [
             ("T".to_string(), types(args.infos.iter())),
             ("cond".to_string(), function()),

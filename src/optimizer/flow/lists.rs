@@ -7,7 +7,6 @@
 //! inference, or as that of a tensor that goes into the loop.
 
 use super::frame::Frame;
-use super::sizes::Sizes;
 use crate::convert::Reason;
 use crate::graph::{Constant, DType, Graph, NodeId, PartialShape, Port, TensorInfo};
 use crate::optimizer::body::{attr, input_text};
@@ -17,6 +16,14 @@ use tf::attr_value::Value;
 
 type Made = (tf::NodeDef, Vec<TensorInfo>);
 
+/// A size that is known before the loop.
+#[derive(Clone, Copy, Debug)]
+pub enum Size {
+    Known(i64),
+    /// That of a tensor outside along an axis.
+    Of(Port, usize),
+}
+
 /// The lists of one loop.
 #[derive(Default)]
 pub struct Lists {
@@ -24,6 +31,8 @@ pub struct Lists {
     infos: HashMap<Port, TensorInfo>,
     /// For each list that is written: the tensor of zeros that it begins as.
     empty: HashMap<Port, String>,
+    /// For each of these, an element that is written to it.
+    written: BTreeMap<Port, Port>,
     made: Vec<Made>,
 }
 
@@ -51,7 +60,7 @@ fn origin(graph: &Graph, mut port: Port) -> Port {
 ///
 /// # Errors
 /// Why a list cannot be a tensor.
-pub fn read(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], heads: &BTreeMap<usize, Port>, sizes: &Sizes) -> Result<Lists, Reason> {
+pub fn read(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], heads: &BTreeMap<usize, Port>) -> Result<Lists, Reason> {
     let mut lists = Lists::default();
     for (&inside, &outside) in frame.invariants.iter().filter(|(_, outside)| is_variant(graph, **outside)) {
         // One that nothing in the loop reads may be of any kind.
@@ -66,7 +75,7 @@ pub fn read(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], heads: &BTreeM
             "TensorListReserve" => {
                 let written = reads().find_map(|port| written(graph, takers, port));
                 let written = written.ok_or_else(|| because(graph, from.node, "makes a list that the loop does not write"))?;
-                lists.reserve(graph, frame, from, written, sizes)?
+                lists.reserve(graph, from, written)?
             }
             _ => lists.given(graph, variable.first)?,
         };
@@ -133,22 +142,35 @@ impl Lists {
         Ok(())
     }
 
-    /// Makes the tensor of zeros that stands for the list that `from` makes, whose elements are like `item`.
-    fn reserve(&mut self, graph: &Graph, frame: &Frame, from: Port, item: Port, sizes: &Sizes) -> Result<TensorInfo, Reason> {
-        let unknown = || because(graph, from.node, "makes a list whose elements' size is not known before the loop");
-        let dtype = graph.info(item).ok_or_else(unknown)?.dtype;
+    /// The tensor that stands for the list that `from` makes, whose elements are like `item`.
+    fn reserve(&mut self, graph: &Graph, from: Port, item: Port) -> Result<TensorInfo, Reason> {
+        let unknown = || because(graph, from.node, "makes a list of elements of unknown rank");
+        let item_info = graph.info(item).ok_or_else(unknown)?;
+        let dims = item_info.shape.dims().ok_or_else(unknown)?;
         let count = *graph.nodes[from.node].inputs.get(1).ok_or_else(unknown)?;
-        let dims = sizes.dims(graph, item).ok_or_else(unknown)?;
+        let count = graph.constant(count).and_then(|c| c.to_i64s()).and_then(|c| c.first().copied());
+        let info = TensorInfo {
+            dtype: item_info.dtype,
+            shape: PartialShape(Some(std::iter::once(count).chain(dims.iter().copied()).collect())),
+        };
+        self.written.insert(from, item);
+        self.infos.insert(from, info.clone());
+        Ok(info)
+    }
+
+    /// The lists that the loop writes, each with an element that is written to it.
+    pub fn written(&self) -> impl Iterator<Item = (Port, Port)> {
+        self.written.iter().map(|(&list, &item)| (list, item))
+    }
+
+    /// Makes the tensor of zeros that the list `from` begins as: elements of the sizes `dims`, each known or that of an axis of a tensor.
+    pub fn fill(&mut self, graph: &Graph, from: Port, dims: &[Size]) -> Result<(), Reason> {
+        let unknown = || because(graph, from.node, "makes a list whose elements' size is not known before the loop");
+        let dtype = self.infos.get(&from).ok_or_else(unknown)?.dtype;
+        let count = *graph.nodes[from.node].inputs.get(1).ok_or_else(unknown)?;
         let name = graph.nodes[from.node].name();
         let mut parts = vec![input_text(graph.nodes[count.node].name(), count.index)];
-        let mut shape = vec![graph.constant(count).and_then(|c| c.to_i64s()).and_then(|c| c.first().copied())];
-        let around = frame.variables.iter().map(|v| v.first).chain(frame.invariants.values().copied());
-        let around: Vec<Port> = around
-            .map(|port| match graph.nodes[origin(graph, port).node].inputs.first() {
-                Some(&tensor) if is_variant(graph, port) => tensor,
-                _ => port,
-            })
-            .collect();
+        let mut shape = vec![None];
         let scalar = |value: i32| Constant {
             dtype: DType::INT32,
             dims: Vec::new(),
@@ -168,18 +190,13 @@ impl Lists {
         let int = || Value::Type(DType::INT32.0);
         for (axis, &dim) in dims.iter().enumerate() {
             let part = format!("{name}/tftrt_dim_{axis}");
-            if dim >= 0 {
+            if let Size::Known(dim) = dim {
                 let dim = i32::try_from(dim).map_err(|_| unknown())?;
                 self.made.push(constant(&part, &scalar(dim)));
                 shape.push(Some(dim.into()));
-            } else {
-                let like = around.iter().find_map(|&port| {
-                    let place = sizes.dims(graph, port)?.iter().position(|&size| size == dim && dim != -1)?;
-                    Some((port, place))
-                });
-                let (port, place) = like.ok_or_else(unknown)?;
-                let rank = sizes.dims(graph, port).map_or(0, <[i64]>::len) as i64;
-                let t = graph.info(port).ok_or_else(unknown)?.dtype;
+            } else if let Size::Of(port, place) = dim {
+                let info = graph.info(port).ok_or_else(unknown)?;
+                let (t, rank) = (info.dtype, info.shape.rank().ok_or_else(unknown)? as i64);
                 let (whole, at, zero) = (format!("{part}/shape"), format!("{part}/at"), format!("{part}/axis"));
                 let of = input_text(graph.nodes[port.node].name(), port.index);
                 let attrs = vec![("T", Value::Type(t.0)), ("out_type", int())];
@@ -203,14 +220,9 @@ impl Lists {
         };
         self.made.push(constant(&zero, &nothing));
         let attrs = vec![("T", Value::Type(dtype.0)), ("index_type", int())];
-        self.made.push(made(zeros.clone(), "Fill", vec![packed, zero], attrs, dtype, shape.clone()));
+        self.made.push(made(zeros.clone(), "Fill", vec![packed, zero], attrs, dtype, shape));
         self.empty.insert(from, zeros);
-        let info = TensorInfo {
-            dtype,
-            shape: PartialShape(Some(shape)),
-        };
-        self.infos.insert(from, info.clone());
-        Ok(info)
+        Ok(())
     }
 
     /// What was made before the loop; `around` is a node that says which part of the graph that is.

@@ -18,9 +18,11 @@ mod frame;
 mod functional;
 mod lists;
 mod sizes;
+mod trial;
 mod unroll;
 
 pub use sizes::Sizes;
+pub use trial::Infer;
 
 use crate::convert::Reason;
 use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, inner, parse_input};
@@ -35,6 +37,8 @@ pub struct Rules<'a> {
     pub supports: &'a dyn Fn(&Graph, NodeId) -> Result<(), Reason>,
     /// Whether an op, by type, does more than compute its outputs.
     pub has_effect: &'a dyn Fn(&str) -> bool,
+    /// Shape inference over a graph inside a loop or branch.
+    pub infer: Infer<'a>,
     /// Names of nodes that have to stay.
     pub preserve: &'a HashSet<String>,
     /// Why nodes that stood for a loop or conditional came into no engine, by their names: these are not made.
@@ -235,7 +239,7 @@ fn branch_node(
     let before = before.filter(|id| !branches.inside.contains(id) && !switches.contains(id));
     let waits = waits(graph, &before.collect::<Vec<_>>(), rules)?;
     let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
-    let made = functional::of_branches(graph, by, &branches, &order, sizes, &waits)?;
+    let made = functional::of_branches(graph, by, &branches, &order, sizes, rules.infer, &waits)?;
     as_node(graph, made, rules)
 }
 
@@ -257,7 +261,7 @@ fn loop_node(
     let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
     let waits = waits(graph, &frame.sources, rules)?;
     let around = around(graph, takers, name, enters, &frame);
-    let made = functional::of_loop(graph, &frame, takers, &order, sizes, around, &waits)?;
+    let made = functional::of_loop(graph, &frame, takers, &order, sizes, rules.infer, around, &waits)?;
     as_node(graph, made, rules)
 }
 

@@ -17,6 +17,43 @@ impl Sizes {
         (dims.len() == rank).then_some(dims)
     }
 
+    /// [`Sizes::dims`], and where inference lost them, what a `Fill` is made by: the sizes of another tensor, taken from its `Shape` and
+    /// packed. So recurrent layers make the states that they begin with.
+    pub fn followed(&self, graph: &Graph, port: Port) -> Option<Vec<i64>> {
+        let dims = self.dims(graph, port)?.to_vec();
+        let node = &graph.nodes[port.node];
+        match node.op() {
+            "Identity" => self.followed(graph, *node.inputs.first()?),
+            "Fill" if dims.contains(&-1) => {
+                let packed = &graph.nodes[node.inputs.first()?.node];
+                let is_one_each = packed.op() == "Pack" && packed.inputs.len() == dims.len();
+                let size = |(&dim, &from): (&i64, &Port)| if dim == -1 { self.size(graph, from).unwrap_or(-1) } else { dim };
+                Some(match is_one_each {
+                    true => dims.iter().zip(&packed.inputs).map(size).collect(),
+                    false => dims,
+                })
+            }
+            _ => Some(dims),
+        }
+    }
+
+    /// The dimension that the scalar at `port` is, one that was taken from a `Shape`.
+    fn size(&self, graph: &Graph, port: Port) -> Option<i64> {
+        let node = &graph.nodes[port.node];
+        let first = *node.inputs.first()?;
+        match node.op() {
+            "Identity" => self.size(graph, first),
+            "StridedSlice" if graph.nodes[first.node].op() == "Shape" && node.attr_i("shrink_axis_mask") == Some(1) => {
+                let begin = graph.constant(*node.inputs.get(1)?)?.to_i64s()?;
+                let of = self.dims(graph, *graph.nodes[first.node].inputs.first()?)?;
+                let &[at] = begin.as_slice() else { return None };
+                let at = if at < 0 { at + of.len() as i64 } else { at };
+                of.get(usize::try_from(at).ok()?).copied()
+            }
+            _ => None,
+        }
+    }
+
     /// The dimensions of the only output of a node that will be called `name`: those at `port`.
     pub fn take_over(&mut self, graph: &Graph, name: &str, port: Port) {
         let dims = self.dims(graph, port).map(<[i64]>::to_vec);

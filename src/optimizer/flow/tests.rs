@@ -79,7 +79,9 @@ fn run(b: &Builder, sizes: &[(&str, &[i64])], preserve: &[&str]) -> Flow {
     let rules = Rules {
         supports: &supports,
         has_effect: &|op| op == "Assign" || segment::steers(op),
+        infer: &|_| None,
         preserve: &preserve.iter().map(|name| name.to_string()).collect::<HashSet<_>>(),
+        left_alone: &HashMap::new(),
     };
     take_out(b.graph(), Sizes(sizes.collect::<HashMap<_, _>>()), &rules)
 }
