@@ -78,9 +78,11 @@ pub fn supports(graph: &Graph, node: NodeId) -> Result<(), Reason> {
     (converter.supports)(view)
 }
 
-/// The names of all ops that have a converter.
+/// The names of all ops that have a converter, without those that no model has: loops and conditionals as the pass makes them.
 pub fn supported_ops() -> impl Iterator<Item = &'static str> {
-    ops::all().map(|c| c.op)
+    ops::all()
+        .map(|c| c.op)
+        .filter(|op| crate::graph::inner::functions_of(op).is_none())
 }
 
 /// What becomes of the nodes that a quantised model has (FakeQuant*, QuantizeAndDequantize*).

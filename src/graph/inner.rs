@@ -62,7 +62,8 @@ pub fn graphs(def: &tf::NodeDef) -> Result<Vec<tf::GraphDef>, String> {
     let Some(Value::List(list)) = def.attr.get(GRAPHS).and_then(|attr| attr.value.as_ref()) else {
         return Ok(Vec::new());
     };
-    let read = |bytes: &Bytes| tf::GraphDef::decode(bytes.clone()).map_err(|e| format!("the graph inside '{}' cannot be read: {e}", def.name));
+    let read =
+        |bytes: &Bytes| tf::GraphDef::decode(bytes.clone()).map_err(|e| format!("the graph inside '{}' cannot be read: {e}", def.name));
     list.s.iter().map(read).collect()
 }
 
@@ -76,6 +77,19 @@ pub fn weight(node: &Node) -> usize {
             .sum()
     }
     inside(&node.def)
+}
+
+/// Loops and conditionals inside each other, at most. A file that holds more was not written by us, and would be read by recursion.
+const DEEPEST: usize = 16;
+
+/// Whether graphs are inside each other within `def` at more depths than are read.
+pub fn is_too_deep(def: &tf::NodeDef) -> bool {
+    let mut level = graphs(def).unwrap_or_default();
+    for _ in 0..DEEPEST {
+        let nodes = level.iter().flat_map(|graph| &graph.node);
+        level = nodes.flat_map(|node| graphs(node).unwrap_or_default()).collect();
+    }
+    !level.is_empty()
 }
 
 /// The two graphs inside node `id`. Arguments that are the same whenever the graph runs, and constants, are constants there, too.
@@ -111,7 +125,10 @@ fn open_with(graph: &Graph, id: NodeId, constant: fn(&Graph, Port) -> Option<Nod
     };
     let given = node.inputs.get(skip..).unwrap_or_default();
     let graphs = graphs(&node.def)?;
-    let opened: Vec<Inner> = graphs.into_iter().map(|def| inner(graph, given, variables, def, constant)).collect::<Result<_, _>>()?;
+    let opened: Vec<Inner> = graphs
+        .into_iter()
+        .map(|def| inner(graph, given, variables, def, constant))
+        .collect::<Result<_, _>>()?;
     let found = opened.len();
     opened
         .try_into()
@@ -128,7 +145,9 @@ fn inner(
     let infos: HashMap<String, Vec<TensorInfo>> = annotated_outputs(&def);
     for node in def.node.iter_mut().filter(|node| node.op == "_Arg") {
         let at = index(node)?;
-        let port = *given.get(at).ok_or_else(|| format!("the graph inside takes an argument {at}, and the node has {}", given.len()))?;
+        let port = *given
+            .get(at)
+            .ok_or_else(|| format!("the graph inside takes an argument {at}, and the node has {}", given.len()))?;
         if at >= variables
             && let Some(constant) = constant(outer, port)
         {
@@ -164,4 +183,71 @@ pub fn arg_name(at: usize) -> String {
 /// The name of the `_Retval` of that index in a graph inside.
 pub fn result_name(at: usize) -> String {
     format!("tftrt_result_{at}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(graphs: &[tf::GraphDef]) -> tf::NodeDef {
+        tf::NodeDef {
+            name: "loop".into(),
+            op: "StatelessWhile".into(),
+            attr: [(GRAPHS.to_string(), to_attr(graphs))].into(),
+            ..Default::default()
+        }
+    }
+
+    fn of(node: tf::NodeDef) -> tf::GraphDef {
+        tf::GraphDef {
+            node: vec![node],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn graphs_come_back_and_are_counted() {
+        let inner = holds(&[
+            of(tf::NodeDef {
+                op: "Relu".into(),
+                ..Default::default()
+            }),
+            tf::GraphDef::default(),
+        ]);
+        let outer = holds(&[of(inner.clone()), tf::GraphDef::default()]);
+        assert_eq!(graphs(&outer).unwrap()[0].node, [inner]);
+        let graph = Graph::new(of(outer), HashMap::new()).unwrap();
+        assert_eq!(weight(&graph.nodes[0]), 2);
+        assert_eq!(functions(&graph.nodes[0]), Some(LOOP_FUNCTIONS));
+    }
+
+    #[test]
+    fn too_many_inside_each_other_are_not_read() {
+        let mut node = holds(&[]);
+        for _ in 0..DEEPEST {
+            node = holds(&[of(node)]);
+        }
+        assert!(!is_too_deep(&node));
+        node = holds(&[of(node)]);
+        node = holds(&[of(node)]);
+        assert!(is_too_deep(&node));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let mut node = holds(&[]);
+        let list = ListValue {
+            s: vec![Bytes::from_static(b"\xff\xff")],
+            ..Default::default()
+        };
+        node.attr.insert(
+            GRAPHS.into(),
+            tf::AttrValue {
+                value: Some(Value::List(list)),
+            },
+        );
+        assert!(graphs(&node).unwrap_err().contains("'loop' cannot be read"));
+        let graph = Graph::new(of(node), HashMap::new()).unwrap();
+        assert!(open(&graph, 0).is_err());
+    }
 }

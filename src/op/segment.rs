@@ -104,7 +104,11 @@ pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String>
         }
         // Attributes whose names begin with '_' are hints of TensorFlow's own passes, and differ from load to load.
         // What a loop or conditional runs stands in the graphs inside it; its functions' names number the engines of a process.
-        let functions = if node.attr.contains_key(inner::GRAPHS) { inner::functions_of(&node.op) } else { None };
+        let functions = if node.attr.contains_key(inner::GRAPHS) {
+            inner::functions_of(&node.op)
+        } else {
+            None
+        };
         let is_name = |name: &str| functions.is_some_and(|functions| functions.contains(&name));
         let counts = |name: &str| !name.starts_with('_') || name == inner::GRAPHS || name == inner::VARIABLES;
         for (name, value) in node.attr.iter().filter(|(name, _)| counts(name) && !is_name(name)) {

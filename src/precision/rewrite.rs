@@ -100,7 +100,10 @@ impl<'t> Writer<'t, '_> {
             };
             *name = self.form(id, half)?;
         }
-        for id in inside(source).filter_map(|name| all.find(name)).filter(|&id| all.tensors[id].is_float()) {
+        for id in inside(source)
+            .filter_map(|name| all.find(name))
+            .filter(|&id| all.tensors[id].is_float())
+        {
             self.form(id, false)?;
         }
         for &(position, id) in all.nodes[i].iter().flat_map(|node| &node.results) {

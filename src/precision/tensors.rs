@@ -3,8 +3,8 @@
 use super::keep::{self, Gives, Role, Rule};
 use super::range::Loss;
 use super::{Half, PrecisionError};
-use crate::proto::{graphs_of, onnx, takes};
 use crate::proto::onnx::tensor_proto::DataType;
+use crate::proto::{graphs_of, onnx, takes};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 

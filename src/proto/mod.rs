@@ -15,7 +15,9 @@ pub const MESSAGE_LIMIT: usize = (1 << 31) - 1;
 
 /// The graphs inside a node.
 pub fn graphs_of(node: &onnx::NodeProto) -> impl Iterator<Item = &onnx::GraphProto> {
-    node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+    node.attribute
+        .iter()
+        .flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
 }
 
 /// All that a node takes by name: its inputs, and what the graphs inside it take.

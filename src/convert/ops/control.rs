@@ -16,7 +16,12 @@ use crate::proto::onnx;
 
 fn supports(view: View) -> Result<(), Reason> {
     if inner::functions(view.node()).is_none() {
-        return Err("Its functions are not read; a model is converted with its control flow lowered, as TrtGraphConverterV2 freezes it.".into());
+        return Err(
+            "Its functions are not read; a model is converted with its control flow lowered, as TrtGraphConverterV2 freezes it.".into(),
+        );
+    }
+    if inner::is_too_deep(&view.node().def) {
+        return Err("Too many loops and conditionals are inside each other.".into());
     }
     for inner in &inner::open(view.graph, view.id)? {
         for id in 0..inner.graph.nodes.len() {
@@ -32,7 +37,10 @@ fn supports(view: View) -> Result<(), Reason> {
 
 /// Converts a graph that is given `args`; its results.
 fn convert_inner(state: &mut State, inner: &Inner, args: &[ValueId]) -> Result<Vec<ValueId>, Reason> {
-    let order = inner.graph.topological_order().map_err(|nodes| format!("the graph inside has a cycle through {nodes:?}"))?;
+    let order = inner
+        .graph
+        .topological_order()
+        .map_err(|nodes| format!("the graph inside has a cycle through {nodes:?}"))?;
     state.on_graph(|state| {
         for (&node, &value) in inner.args.iter().zip(args) {
             state.set(Port { node, index: 0 }, value);
@@ -83,14 +91,19 @@ fn choice(cx: &mut Context) -> Result<(), Reason> {
     let mut branches = branches.into_iter().map(Attr::Graph);
     let attrs: Vec<(&str, Attr)> = ["then_branch", "else_branch"].into_iter().zip(&mut branches).collect();
     let names = cx.state.builder.emit_many("If", &[&predicate], count, &attrs);
-    names.into_iter().enumerate().try_for_each(|(i, name)| cx.give(i, Form::Plain, name))
+    names
+        .into_iter()
+        .enumerate()
+        .try_for_each(|(i, name)| cx.give(i, Form::Plain, name))
 }
 
 fn looped(cx: &mut Context) -> Result<(), Reason> {
     let [condition, body] = inner::open(cx.view.graph, cx.view.id)?;
     let given = cx.inputs().to_vec();
     let variables = cx.view.node().attr_i(inner::VARIABLES).and_then(|n| usize::try_from(n).ok());
-    let variables = variables.filter(|&n| n <= given.len()).ok_or("it does not say how many of its inputs change")?;
+    let variables = variables
+        .filter(|&n| n <= given.len())
+        .ok_or("it does not say how many of its inputs change")?;
     let scope = cx.view.node().name().to_string();
     let state = &mut *cx.state;
     // Before the first round the condition is asked outside, after each round inside.
@@ -144,7 +157,10 @@ fn inner_info(inner: &Inner, at: usize) -> Result<&crate::graph::TensorInfo, Rea
         node: inner.args[at],
         index: 0,
     };
-    inner.graph.info(port).ok_or_else(|| format!("the type of argument {at} inside is unknown"))
+    inner
+        .graph
+        .info(port)
+        .ok_or_else(|| format!("the type of argument {at} inside is unknown"))
 }
 
 pub const CONVERTERS: &[Converter] = &[

@@ -8,12 +8,12 @@
 //! TensorRT wants of a loop that its variables keep their shapes from round to round, and of a conditional that both sides give
 //! one shape. An open size is one size only where shape inference says so ([`Sizes`]).
 
+use super::Change;
 use super::branch::Branches;
 use super::frame::Frame;
 use super::lists::{self, Lists};
 use super::sizes::Sizes;
 use super::trial::{Dim, Infer, Trial};
-use super::Change;
 use crate::convert::Reason;
 use crate::graph::{DType, Graph, NodeId, Port, TensorInfo, inner};
 use crate::optimizer::body::{attr, input_text};
@@ -140,14 +140,19 @@ impl Part<'_> {
     /// Finds all arguments.
     fn look(&self, args: &mut Args) -> Result<(), Reason> {
         let inputs = self.nodes.iter().flat_map(|&id| &self.graph.nodes[id].inputs);
-        inputs.chain(&self.results).try_for_each(|&port| self.argument(port, args).map(|_| ()))
+        inputs
+            .chain(&self.results)
+            .try_for_each(|&port| self.argument(port, args).map(|_| ()))
     }
 
     /// The graph, which takes `args`; all of them have been looked for.
     fn cut(&self, args: &mut Args) -> Result<tf::GraphDef, Reason> {
         let mut nodes: Vec<tf::NodeDef> = Vec::new();
         for (at, info) in args.infos.iter().enumerate() {
-            nodes.push(annotated(border(inner::arg_name(at), "_Arg", at, info.dtype, None), std::slice::from_ref(info)));
+            nodes.push(annotated(
+                border(inner::arg_name(at), "_Arg", at, info.dtype, None),
+                std::slice::from_ref(info),
+            ));
         }
         let mut text = |port: Port| -> Result<String, Reason> {
             Ok(match self.argument(port, args)? {
@@ -215,7 +220,9 @@ fn function() -> tf::AttrValue {
 /// What does the work of the node that stands for `nodes`: the device that the first of them with one is placed on.
 fn device(graph: &Graph, nodes: &[NodeId]) -> String {
     let mut placed = nodes.iter().map(|&id| &graph.nodes[id]).filter(|node| node.op() != "Const");
-    placed.find(|node| !node.def.device.is_empty()).map_or_else(String::new, |node| node.def.device.clone())
+    placed
+        .find(|node| !node.def.device.is_empty())
+        .map_or_else(String::new, |node| node.def.device.clone())
 }
 
 /// Constants that come out of a part, where `around` says what their part of the graph is.
@@ -271,6 +278,14 @@ pub fn of_branches(
     ];
     let mut args = Args::default();
     parts.iter().try_for_each(|part| part.look(&mut args))?;
+    // TensorFlow's own optimizer takes constant inputs off a StatelessIf, and what is inside would not fit it any more.
+    if let Some(&port) = args.ports.iter().find(|&&port| graph.constant_node(port).is_some()) {
+        return Err(because(
+            graph,
+            port.node,
+            &format!("is a constant of more than {SMALL} bytes, or one from outside, in a branch"),
+        ));
+    }
     let graphs = [parts[0].cut(&mut args)?, parts[1].cut(&mut args)?];
     let known: Vec<Option<Vec<i64>>> = args.ports.iter().map(|&port| sizes.followed(graph, port)).collect();
     let shapes_of = |of: &tf::GraphDef| Trial::new(infer, of, &args.infos, &known).map(|trial| trial.results(of));
@@ -305,7 +320,7 @@ pub fn of_branches(
             (inner::GRAPHS.to_string(), inner::to_attr(&graphs)),
         ]
         .into(),
-    ..Default::default()
+        ..Default::default()
     };
     let mut made = taken_out(graph, &args.taken_out, Some(source.node));
     made.push((def, infos.clone()));
@@ -352,7 +367,9 @@ pub fn of_loop(
     let mut firsts = Vec::new();
     for variable in &frame.variables {
         let first = lists.tensor_of(graph, variable.first);
-        let info = lists.info(graph, first).ok_or_else(|| because(graph, first.node, "has an output of unknown type"))?;
+        let info = lists
+            .info(graph, first)
+            .ok_or_else(|| because(graph, first.node, "has an output of unknown type"))?;
         firsts.push(first);
         // One tensor may be what two variables begin with.
         args.ports.push(first);
@@ -414,7 +431,13 @@ pub fn of_loop(
     }
     // What does not change is handed on.
     for at in frame.variables.len()..args.ports.len() {
-        let result = border(inner::result_name(at), "_Retval", at, args.infos[at].dtype, Some(inner::arg_name(at)));
+        let result = border(
+            inner::result_name(at),
+            "_Retval",
+            at,
+            args.infos[at].dtype,
+            Some(inner::arg_name(at)),
+        );
         graphs[1].node.push(result);
     }
     let text = |port: Port| input_text(graph.nodes[port.node].name(), port.index);

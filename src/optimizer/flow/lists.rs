@@ -200,19 +200,37 @@ impl Lists {
                 let (whole, at, zero) = (format!("{part}/shape"), format!("{part}/at"), format!("{part}/axis"));
                 let of = input_text(graph.nodes[port.node].name(), port.index);
                 let attrs = vec![("T", Value::Type(t.0)), ("out_type", int())];
-                self.made.push(made(whole.clone(), "Shape", vec![of], attrs, DType::INT32, vec![Some(rank)]));
+                self.made
+                    .push(made(whole.clone(), "Shape", vec![of], attrs, DType::INT32, vec![Some(rank)]));
                 self.made.push(constant(&at, &scalar(place as i32)));
                 self.made.push(constant(&zero, &scalar(0)));
-                let attrs = vec![("Tparams", int()), ("Tindices", int()), ("Taxis", int()), ("batch_dims", Value::I(0))];
-                self.made.push(made(part.clone(), "GatherV2", vec![whole, at, zero], attrs, DType::INT32, Vec::new()));
+                let attrs = vec![
+                    ("Tparams", int()),
+                    ("Tindices", int()),
+                    ("Taxis", int()),
+                    ("batch_dims", Value::I(0)),
+                ];
+                self.made.push(made(
+                    part.clone(),
+                    "GatherV2",
+                    vec![whole, at, zero],
+                    attrs,
+                    DType::INT32,
+                    Vec::new(),
+                ));
                 shape.push(None);
             }
             parts.push(part);
         }
-        let (packed, zero, zeros) = (format!("{name}/tftrt_dims"), format!("{name}/tftrt_zero"), format!("{name}/tftrt_zeros"));
+        let (packed, zero, zeros) = (
+            format!("{name}/tftrt_dims"),
+            format!("{name}/tftrt_zero"),
+            format!("{name}/tftrt_zeros"),
+        );
         let size = parts.len() as i64;
         let attrs = vec![("T", int()), ("N", Value::I(size)), ("axis", Value::I(0))];
-        self.made.push(made(packed.clone(), "Pack", parts, attrs, DType::INT32, vec![Some(size)]));
+        self.made
+            .push(made(packed.clone(), "Pack", parts, attrs, DType::INT32, vec![Some(size)]));
         let nothing = Constant {
             dtype,
             dims: Vec::new(),
@@ -303,12 +321,21 @@ impl Lists {
                     dtype: list.dtype,
                     shape: PartialShape(rest),
                 });
-                let attrs = vec![("Tparams", dtype()), ("Tindices", int()), ("Taxis", int()), ("batch_dims", attr(Value::I(0)))];
+                let attrs = vec![
+                    ("Tparams", dtype()),
+                    ("Tindices", int()),
+                    ("Taxis", int()),
+                    ("batch_dims", attr(Value::I(0))),
+                ];
                 let taken = vec![input[0].clone(), input[1].clone(), axis.clone()];
                 vec![ints(axis, &[0], &[]), new(name, "GatherV2", taken, attrs, item)]
             }
             "TensorListSetItem" => {
-                let (at, square, item) = (format!("{name}/tftrt_at"), format!("{name}/tftrt_square"), format!("{name}/tftrt_item"));
+                let (at, square, item) = (
+                    format!("{name}/tftrt_at"),
+                    format!("{name}/tftrt_square"),
+                    format!("{name}/tftrt_item"),
+                );
                 let known = |dims: Vec<Option<i64>>, dtype| TensorInfo {
                     dtype,
                     shape: PartialShape(Some(dims)),
@@ -321,9 +348,27 @@ impl Lists {
                 vec![
                     ints(square.clone(), &[1, 1], &[2]),
                     ints(axis.clone(), &[0], &[]),
-                    new(&at, "Reshape", vec![input[1].clone(), square], place, known(vec![Some(1), Some(1)], DType::INT32)),
-                    new(&item, "ExpandDims", vec![input[2].clone(), axis], vec![("T", dtype()), ("Tdim", int())], known(dims, list.dtype)),
-                    new(name, "TensorScatterUpdate", vec![input[0].clone(), at, item], vec![("T", dtype()), ("Tindices", int())], list.clone()),
+                    new(
+                        &at,
+                        "Reshape",
+                        vec![input[1].clone(), square],
+                        place,
+                        known(vec![Some(1), Some(1)], DType::INT32),
+                    ),
+                    new(
+                        &item,
+                        "ExpandDims",
+                        vec![input[2].clone(), axis],
+                        vec![("T", dtype()), ("Tdim", int())],
+                        known(dims, list.dtype),
+                    ),
+                    new(
+                        name,
+                        "TensorScatterUpdate",
+                        vec![input[0].clone(), at, item],
+                        vec![("T", dtype()), ("Tindices", int())],
+                        list.clone(),
+                    ),
                 ]
             }
             _ => return Err(because(graph, id, "takes a list of tensors")),

@@ -203,7 +203,11 @@ impl Flow {
                 Err(reason) => {
                     for id in nodes {
                         let name = self.graph.nodes[id].name();
-                        if let Some(stays) = self.stays.get_mut(name).filter(|stays| !stays.contains(" As a node of an engine: ")) {
+                        if let Some(stays) = self
+                            .stays
+                            .get_mut(name)
+                            .filter(|stays| !stays.contains(" As a node of an engine: "))
+                        {
                             let reason = reason.trim_end_matches('.');
                             stays.push_str(&format!(" As a node of an engine: {reason}."));
                         }
@@ -272,10 +276,15 @@ fn as_node(graph: &Graph, made: functional::Made, rules: &Rules<'_>) -> Result<(
     }
     let functional::Made { change, node, results } = made;
     let fresh: Vec<String> = change.made.iter().map(|(def, _)| def.name.clone()).collect();
-    let fresh: Vec<String> = fresh.into_iter().filter(|name| *name != node && graph.find(name).is_none()).collect();
+    let fresh: Vec<String> = fresh
+        .into_iter()
+        .filter(|name| *name != node && graph.find(name).is_none())
+        .collect();
     let after = changed(graph, change, rules)?;
     convertible(&after, fresh.iter().map(String::as_str), rules)?;
-    let id = after.find(&node).ok_or("the node that stands for it is not there; this is a bug in tftrt")?;
+    let id = after
+        .find(&node)
+        .ok_or("the node that stands for it is not there; this is a bug in tftrt")?;
     for part in &inner::open_within(&after, id)? {
         let names = part.graph.nodes.iter().filter(|node| !matches!(node.op(), "_Arg" | "_Retval"));
         convertible(&part.graph, names.map(Node::name), rules)?;

@@ -24,10 +24,10 @@ impl Sizes {
         let node = &graph.nodes[port.node];
         match node.op() {
             "Identity" => self.followed(graph, *node.inputs.first()?),
-            "Fill" if dims.contains(&-1) => {
+            "Fill" => {
                 let packed = &graph.nodes[node.inputs.first()?.node];
                 let is_one_each = packed.op() == "Pack" && packed.inputs.len() == dims.len();
-                let size = |(&dim, &from): (&i64, &Port)| if dim == -1 { self.size(graph, from).unwrap_or(-1) } else { dim };
+                let size = |(&dim, &from): (&i64, &Port)| if dim < 0 { self.size(graph, from).unwrap_or(dim) } else { dim };
                 Some(match is_one_each {
                     true => dims.iter().zip(&packed.inputs).map(size).collect(),
                     false => dims,

@@ -5,7 +5,7 @@
 //! that comes out as such a number is that size, whatever it will be. Done twice, with other primes, nothing is taken for one that
 //! only happens to be equal.
 
-use crate::graph::{Input, PartialShape, TensorInfo, parse_input};
+use crate::graph::{Input, PartialShape, TensorInfo, annotated_outputs, parse_input};
 use crate::optimizer::body::attr;
 use crate::proto::tensorflow as tf;
 use std::collections::HashMap;
@@ -33,6 +33,17 @@ pub struct Trial {
     places: Vec<(usize, usize)>,
 }
 
+/// Whether a rank that was known before is not among what was found.
+fn loses(before: &[TensorInfo], found: Option<&Vec<TensorInfo>>) -> bool {
+    let rank = |info: &TensorInfo| info.shape.rank();
+    found.is_some_and(|found| {
+        before
+            .iter()
+            .zip(found)
+            .any(|(before, now)| rank(before).is_some() && rank(now).is_none())
+    })
+}
+
 fn primes(from: i64, count: usize) -> Vec<i64> {
     let is_prime = |n: &i64| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
     (from..).filter(is_prime).take(count).collect()
@@ -46,7 +57,10 @@ impl Trial {
         let mut places = Vec::new();
         let mut args = Vec::with_capacity(infos.len());
         for (arg, info) in infos.iter().enumerate() {
-            let sizes = sizes.get(arg).and_then(Option::as_ref).filter(|sizes| Some(sizes.len()) == info.shape.rank());
+            let sizes = sizes
+                .get(arg)
+                .and_then(Option::as_ref)
+                .filter(|sizes| Some(sizes.len()) == info.shape.rank());
             let dims = info.shape.dims()?.iter().enumerate().map(|(axis, &dim)| {
                 let mut open = || {
                     places.push((arg, axis));
@@ -60,14 +74,15 @@ impl Trial {
             });
             args.push(dims.collect::<Vec<Dim>>());
         }
+        let mut known = annotated_outputs(graph);
+        // What is written to a list has its own size here.
+        for node in graph.node.iter().filter(|node| node.op == "TensorScatterUpdate") {
+            known.remove(&node.name);
+        }
         let numbers = STARTS.map(|start| primes(start, places.len()));
         let run = |numbers: &[i64]| {
             let mut graph = graph.clone();
             for node in &mut graph.node {
-                // A loop gives what it is given; that was looked at when it was made.
-                if node.op == "StatelessWhile" {
-                    node.attr.remove("output_shapes");
-                }
                 let Some(&Value::I(at)) = node.attr.get("index").filter(|_| node.op == "_Arg").and_then(|a| a.value.as_ref()) else {
                     continue;
                 };
@@ -81,11 +96,16 @@ impl Trial {
                 };
                 node.attr.insert("_output_shapes".into(), attr(Value::List(list)));
             }
-            infer(&graph)
+            // Where sizes do not fit, inference goes on without a shape.
+            infer(&graph).filter(|found| known.iter().all(|(name, infos)| !loses(infos, found.get(name))))
         };
         Some(Trial {
             found: [run(&numbers[0])?, run(&numbers[1])?],
-            args: args.into_iter().enumerate().map(|(at, dims)| (crate::graph::inner::arg_name(at), dims)).collect(),
+            args: args
+                .into_iter()
+                .enumerate()
+                .map(|(at, dims)| (crate::graph::inner::arg_name(at), dims))
+                .collect(),
             numbers,
             places,
         })
