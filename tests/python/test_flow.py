@@ -248,7 +248,7 @@ def test_a_loop_inside_one_that_stays(convert_function, stats):
 
     converted = convert_function(outer, [*OPEN, tf.TensorSpec([], tf.int32)])
     assert converted.outside.count("LoopCond") == 1
-    assert any(converted.segment(engine).count("Mul") == 4 for engine in converted.engines)
+    assert any(converted.segment(engine).count("Mul") >= 4 for engine in converted.engines)
     for n in (0, 1, 3):
         run = [*inputs(OPEN, 2), tf.constant(n)]
         assert_close(converted(*run), converted.native(*run))
