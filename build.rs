@@ -11,7 +11,9 @@ const SHIM: &[&str] = &[
     "context.cc",
     "device.cc",
     "graph.cc",
+    "grappler.cc",
     "kernels.cc",
+    "metrics.cc",
     "optimizer.cc",
     "registry.cc",
     "resource.cc",
@@ -39,6 +41,13 @@ fn main() {
     );
     println!("cargo:rustc-env=TFTRT_BUILT_FOR_TENSORFLOW={}", tensorflow.version);
     println!("cargo:rustc-env=TFTRT_BUILT_FOR_GRAPH_DEF={}", tensorflow.graph_def_version);
+    if tensorflow.number().parse::<u32>().is_ok_and(|number| number < 218) {
+        println!(
+            "cargo::error=TensorFlow {} has TF-TRT built in and takes no tftrt; install TensorFlow 2.18 or newer",
+            tensorflow.version
+        );
+        std::process::exit(1);
+    }
     generate_messages(&out, "tensorflow.fds", true);
     generate_messages(&out, "onnx.fds", false);
     if Path::new("src/tf/ffi.rs").exists() {
@@ -55,6 +64,13 @@ struct Tensorflow {
 }
 
 impl Tensorflow {
+    /// Its line as cpp_shim/versions.h knows it: "218" for 2.18.1.
+    fn number(&self) -> String {
+        let mut parts = self.version.split('.');
+        let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        format!("{major}{minor:0>2}")
+    }
+
     /// Asks the Python of TFTRT_PYTHON, else `.venv`, else `python3`.
     fn find(out: &Path) -> Result<Self, String> {
         let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
@@ -130,6 +146,7 @@ fn compile_shim(tensorflow: &Tensorflow) {
         .flag("-Wall")
         .flag("-Wextra")
         .flag("-Wno-unused-parameter")
+        .define("TFTRT_TENSORFLOW", tensorflow.number().as_str())
         .std("c++17");
     build.compile("tftrt_shim");
     let archive = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("libtftrt_shim.a");
@@ -140,6 +157,8 @@ fn compile_shim(tensorflow: &Tensorflow) {
         "cargo:rustc-link-arg=-Wl,--push-state,--no-as-needed,-l:{},--pop-state",
         tensorflow.framework_library
     );
+    // tftrt-convert brings the plugin in itself, and TensorFlow's own ops and kernels have to be registered before it.
+    println!("cargo:rustc-link-arg-bin=tftrt-convert=-Wl,--push-state,--no-as-needed,-l:libtensorflow_cc.so.2,--pop-state");
     // Test programs and benches find TensorFlow here; so does a program that loads the cdylib before TensorFlow.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", tensorflow.library_dir.display());
 }

@@ -37,10 +37,10 @@ def main():
     import onnx.onnx_ml_pb2
     import tensorflow as tf
     from tensorflow.core.framework import graph_pb2
-    from tensorflow.core.protobuf import rewriter_config_pb2
+    from tensorflow.core.protobuf import rewriter_config_pb2, saved_model_pb2
 
     with open(os.path.join(out_dir, "tensorflow.fds"), "wb") as f:
-        f.write(descriptor_set(graph_pb2.DESCRIPTOR, rewriter_config_pb2.DESCRIPTOR))
+        f.write(descriptor_set(graph_pb2.DESCRIPTOR, rewriter_config_pb2.DESCRIPTOR, saved_model_pb2.DESCRIPTOR))
     with open(os.path.join(out_dir, "onnx.fds"), "wb") as f:
         f.write(descriptor_set(onnx.onnx_ml_pb2.DESCRIPTOR))
     link = tf.sysconfig.get_link_flags()

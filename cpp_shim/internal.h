@@ -18,6 +18,7 @@ namespace tftrt {
 inline constexpr char kContainer[] = "TF-TRT";
 
 inline std::string to_string(rust::Str s) { return std::string(s.data(), s.size()); }
+inline std::string to_string(const rust::String& s) { return std::string(s); }
 
 // rust::String throws on bytes that are not UTF-8; TensorFlow's messages may hold a user's file name.
 inline rust::String to_rust(const std::string& s) { return rust::String::lossy(s); }
@@ -81,6 +82,7 @@ class EngineResource : public tensorflow::ResourceBase {
 void register_engine_kernels();
 void register_resource_kernels();
 void register_optimizer();
+void register_metrics();
 
 }  // namespace tftrt
 

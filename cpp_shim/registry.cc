@@ -5,9 +5,8 @@
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
-#include "absl/log/internal/vlog_config.h"
-#include "tensorflow/core/platform/logging.h"
 #include "tftrt/cpp_shim/internal.h"
+#include "tftrt/cpp_shim/versions.h"
 
 namespace tftrt {
 namespace {
@@ -56,6 +55,7 @@ rust::String register_kernels() {
     register_engine_kernels();
     register_resource_kernels();
     register_optimizer();
+    register_metrics();
     return absl::OkStatus();
   });
   return to_rust(status.ok() ? std::string() : std::string(status.message()));
@@ -76,10 +76,10 @@ void log_message(int32_t severity, rust::Str message) {
 }
 
 // Not VLOG: its file is the one that it stands in.
-int32_t vlog_level(rust::Str file) { return absl::log_internal::VLogLevel(absl::string_view(file.data(), file.size())); }
+int32_t vlog_level(rust::Str file) { return vlog_level_of(to_string(file)); }
 
 void vlog_message(int32_t level, rust::Str file, uint32_t line, rust::Str message) {
-  LOG(INFO).AtLocation(to_string(file), static_cast<int>(line)).WithVerbosity(level) << "tftrt: " << to_string(message);
+  log_verbose(level, to_string(file), static_cast<int>(line), "tftrt: " + to_string(message));
 }
 
 }  // namespace tftrt

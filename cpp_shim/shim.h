@@ -22,6 +22,7 @@ struct Inferred;
 struct ResourceState;
 struct LargeContents;
 struct Contents;
+struct CollectedPoint;
 class ResourceRef;
 
 // One invocation of TRTEngineOp: its context and the callback that ends it.
@@ -74,11 +75,15 @@ class ResourceRef {
 
 Inferred infer_shapes(rust::Slice<const uint8_t> graph);
 Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name);
+Blob optimize_graph(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> rewriter, const rust::Vec<rust::String>& fetches,
+                    const rust::Vec<rust::String>& keep);
 bool op_is_stateful(rust::Str op);
 bool op_is_known(rust::Str op);
 
 rust::String register_op(rust::Str op_def);
 rust::String register_kernels();
+void record_build_seconds(double seconds);
+rust::Vec<CollectedPoint> collected_metrics(rust::Str prefix);
 Number device_allocate(size_t allocator, size_t bytes, size_t alignment);
 void device_free(size_t allocator, uint64_t address);
 bool tensor_float_32_enabled();

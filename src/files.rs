@@ -1,5 +1,6 @@
 //! Writing files so that nobody ever sees half of one: a temporary name in the same directory, synced, renamed.
 
+use crate::fault::{self, Point};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -40,30 +41,41 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Res
     temporary.push(format!(".{}-{}.tmp", std::process::id(), UNIQUE.fetch_add(1, Ordering::Relaxed)));
     let temporary = directory.join(temporary);
 
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
+    let file = fault::at(Point::Create)
+        .map_err(io::Error::from)
+        .and_then(|()| OpenOptions::new().write(true).create_new(true).open(&temporary))
         .map_err(failed("written: its temporary file cannot be created"))?;
     let written = fill(&file, write)
         .map_err(failed("written"))
-        .and_then(|()| fs::rename(&temporary, path).map_err(failed("put in its place")));
+        .and_then(|()| rename(&temporary, path).map_err(failed("put in its place")));
     if let Err(why) = written {
         // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
         return Err(why);
     }
     // The new name is on the disk only when the directory is.
-    match File::open(directory).and_then(|d| d.sync_all()) {
+    match sync_folder(directory) {
         // Some file systems have no such thing for directories.
         Err(why) if matches!(why.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         other => other.map_err(failed("flushed to the disk: its directory cannot be")),
     }
 }
 
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fault::at(Point::Rename)?;
+    fs::rename(from, to)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fault::at(Point::SyncFolder)?;
+    File::open(folder)?.sync_all()
+}
+
 fn fill(file: &File, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     write(&mut out)?;
     out.flush()?;
+    fault::at(Point::Write)?;
+    fault::at(Point::Sync)?;
     file.sync_all()
 }

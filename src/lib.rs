@@ -5,14 +5,17 @@
 pub mod cache;
 pub mod convert;
 pub mod engine;
+pub mod fault;
 pub mod files;
 pub mod graph;
+pub mod metrics;
 pub mod op;
 pub mod optimizer;
 pub mod precision;
 pub mod profile;
 pub mod proto;
 pub mod report;
+pub mod saved_model;
 pub mod segment;
 pub mod settings;
 pub mod tf;

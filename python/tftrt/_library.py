@@ -10,6 +10,8 @@ import re
 import struct
 import types
 
+from tftrt import _tensorflow
+
 VERSION = "0.1.0"
 
 FILE_NAME = "libtftrt.so"
@@ -140,15 +142,16 @@ def _find_tensorrt() -> None:
 
 def open_library() -> Library:
     """Loads the library into TensorFlow. Raises ImportError, in one sentence, for every way in which that can fail."""
-    path = find_library()
-    wanted = built_for(path)
     import tensorflow as tf
 
-    if tf.__version__ != wanted:
-        raise ImportError(
-            f"{path} was built for TensorFlow {wanted}, but TensorFlow {tf.__version__} is installed: "
-            f"install tensorflow=={wanted}, or build the library again with TFTRT_PYTHON set to this Python"
-        )
+    # First: such a TensorFlow needs no library, so none has to be found.
+    own = _tensorflow.has_its_own(tf.__version__)
+    if own is not None:
+        raise ImportError(own)
+    path = find_library()
+    problem = _tensorflow.mismatch(path, built_for(path), tf.__version__)
+    if problem is not None:
+        raise ImportError(problem)
     _find_onnxruntime()
     _find_tensorrt()
     try:

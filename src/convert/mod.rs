@@ -203,7 +203,10 @@ pub(in crate::convert) fn convert_node(graph: &Graph, id: NodeId, state: &mut St
     supports(graph, id)?;
     let view = View { graph, id };
     let converter = ops::find(view.op()).ok_or("its op has no converter")?;
-    (converter.convert)(&mut Context::new(view, state)?)
+    let mut cx = Context::new(view, state)?;
+    let converted = (converter.convert)(&mut cx);
+    cx.check_inputs()?;
+    converted
 }
 
 fn convert_output(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding, Reason> {

@@ -5,7 +5,7 @@
 //! ends (or an op needs TensorFlow's order) does a Transpose appear. In the same way shape arithmetic, which TensorFlow does
 //! in int32 and ONNX in int64, runs in int64 from `Shape` to `Reshape` without a Cast between.
 
-use crate::graph::{Constant, DType};
+use crate::graph::{Constant, DType, elements};
 
 /// One physical form of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Value {
 
 /// An int32 or int64 constant; `None` for another type, a value it cannot hold, or dimensions of another size.
 pub fn integers(dtype: DType, dims: &[i64], values: &[i64]) -> Option<Constant> {
-    if dims.iter().product::<i64>() != values.len() as i64 {
+    if elements(dims) != values.len() as i64 {
         return None;
     }
     let data: Vec<u8> = match dtype {

@@ -4,6 +4,7 @@
 //! data's masked CRC-32C; the data is one `tensorflow.tensorrt.TRTEngineInstance`. A file of no bytes holds no engines:
 //! that is what `save_gpu_specific_engines=false` writes.
 
+use crate::fault::{self, Point};
 use crate::files::{self, FileError};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
@@ -69,6 +70,13 @@ const RECORD_HEADER: u64 = 12;
 /// Those after it.
 const RECORD_FOOTER: u64 = 4;
 
+/// What is read of one file at most: plans hold all weights, and so have models' sizes.
+const MOST_BYTES: u64 = 32 << 30;
+/// Engines of a file, inputs of an engine, and dimensions of a shape (TensorFlow's own limit) at most.
+const MOST_ENGINES: usize = 1 << 16;
+const MOST_INPUTS: usize = 1 << 16;
+const MOST_DIMENSIONS: usize = 254;
+
 /// The checksum as TFRecord stores it: rotated and offset, so that data which holds checksums keeps good ones.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
@@ -131,6 +139,7 @@ pub fn read_assets(path: impl AsRef<Path>) -> Result<Vec<EngineInstance>, AssetE
         }
     };
     // Before it is opened: to open a pipe would wait for its other end.
+    fault::at(Point::Open).map_err(|why| failed("opened")(why.into()))?;
     let metadata = fs::metadata(path).map_err(failed("opened"))?;
     if !metadata.is_file() {
         return Err(failed("opened")(io::Error::new(
@@ -148,9 +157,29 @@ pub fn read_assets(path: impl AsRef<Path>) -> Result<Vec<EngineInstance>, AssetE
 pub fn read_records(name: &Path, mut reader: impl Read, length: u64) -> Result<Vec<EngineInstance>, AssetError> {
     let mut engines = Vec::new();
     let mut offset = 0u64;
+    let too_much = |record: usize, offset: u64, problem: String| AssetError::Record {
+        path: name.to_path_buf(),
+        record,
+        offset,
+        problem,
+    };
+    if length > MOST_BYTES {
+        return Err(too_much(
+            0,
+            0,
+            format!("expected a file of at most {MOST_BYTES} bytes, and it has {length}"),
+        ));
+    }
     while offset < length {
         let left = length - offset;
         let record = engines.len();
+        if record == MOST_ENGINES {
+            return Err(too_much(
+                record,
+                offset,
+                format!("expected at most {MOST_ENGINES} engines in a file, and there are more"),
+            ));
+        }
         let (data, used) = read_record(&mut reader, left).map_err(|error| match error {
             RecordError::Io(source) => AssetError::Io {
                 path: name.to_path_buf(),
@@ -182,6 +211,7 @@ enum RecordError {
 
 /// The next record's data, and how many of the `left` bytes the record takes.
 fn read_record(reader: &mut impl Read, left: u64) -> Result<(Bytes, u64), RecordError> {
+    fault::at(Point::Read).map_err(|why| RecordError::Io(why.into()))?;
     if left < RECORD_HEADER {
         return Err(RecordError::Bad(format!(
             "expected the {RECORD_HEADER} bytes of a TFRecord header, and {left} are left in the file: it is truncated, or no asset file"
@@ -237,6 +267,11 @@ fn instance(data: Bytes) -> Result<EngineInstance, String> {
     if message.serialized_engine.is_empty() {
         return Err("expected a TRTEngineInstance with an engine, found none in it: the record is of another kind".to_string());
     }
+    if message.input_shapes.len() > MOST_INPUTS || message.input_shapes.iter().any(|shape| shape.dim.len() > MOST_DIMENSIONS) {
+        return Err(format!(
+            "expected at most {MOST_INPUTS} input shapes of at most {MOST_DIMENSIONS} dimensions, and there are more"
+        ));
+    }
     let mut input_shapes = Vec::with_capacity(message.input_shapes.len());
     for (input, shape) in message.input_shapes.iter().enumerate() {
         if shape.unknown_rank || shape.dim.iter().any(|d| d.size < 0) {
@@ -264,7 +299,7 @@ fn to_proto(shape: &[i64]) -> tf::TensorShapeProto {
 }
 
 /// TensorFlow names local files with and without their scheme.
-fn local(path: &Path) -> &Path {
+pub fn local(path: &Path) -> &Path {
     path.to_str().and_then(|p| p.strip_prefix("file://")).map_or(path, Path::new)
 }
 
@@ -344,6 +379,33 @@ mod tests {
         write_assets(format!("file://{}", path.display()), &two()[..1]).unwrap();
         assert_eq!(read_assets(format!("file://{}", path.display())).unwrap(), two()[..1]);
         assert_eq!(names(directory.path()), ["trt-serialized-engine.TRTEngineOp_000_000"]);
+    }
+
+    #[test]
+    fn there_is_a_most_of_everything() {
+        let nothing = read_records(Path::new("the/asset"), io::empty(), MOST_BYTES + 1);
+        assert!(nothing.unwrap_err().to_string().contains("at most 34359738368 bytes"));
+        let said = |engine: EngineInstance| read(&bytes_of(&[engine])).unwrap_err().to_string();
+        let plan = Bytes::from_static(b"p");
+        let input_shapes = vec![vec![1; MOST_DIMENSIONS + 1]];
+        assert!(
+            said(EngineInstance {
+                input_shapes,
+                plan: plan.clone()
+            })
+            .contains("at most 254 dimensions")
+        );
+        let input_shapes = vec![vec![]; MOST_INPUTS + 1];
+        assert!(
+            said(EngineInstance {
+                input_shapes,
+                plan: plan.clone()
+            })
+            .contains("at most 65536 input shapes")
+        );
+        let input_shapes = vec![];
+        let many = vec![EngineInstance { input_shapes, plan }; MOST_ENGINES + 1];
+        assert!(read(&bytes_of(&many)).unwrap_err().to_string().contains("at most 65536 engines"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// The engines of a file: `{"engines": [{"input_shapes", "bytes", "backend", "backend_version", "compute_capability", "profiles",
-/// "payload_bytes", "layers"}]}`. `layers` is what the backend's inspector says on the GPU here (TensorRT: as much as the engine
+/// "bounds", "payload_bytes", "layers"}]}`. `profiles` are texts, `bounds` the same as `min`, `opt` and `max` of each input. `layers` is what the backend's inspector says on the GPU here (TensorRT: as much as the engine
 /// keeps, see TFTRT_PROFILING_VERBOSITY), or `layers_error` why there is none. A plan that cannot be read has only `error`.
 ///
 /// # Errors
@@ -30,6 +30,7 @@ fn tell(about: &mut Value, plan: Plan) {
     about["backend_version"] = plan.backend_version.clone().into();
     about["compute_capability"] = plan.compute_capability.map(|(major, minor)| format!("{major}.{minor}")).into();
     about["profiles"] = plan.profiles.iter().map(ToString::to_string).collect();
+    about["bounds"] = plan.profiles.iter().map(|profile| json!(profile.shapes)).collect();
     about["payload_bytes"] = plan.payload.len().into();
     match layers(&plan) {
         Ok(layers) => about["layers"] = layers,

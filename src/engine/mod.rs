@@ -4,11 +4,12 @@ pub mod asset;
 pub mod cuda;
 pub mod inspect;
 pub mod onnxruntime;
+pub mod place;
 pub mod plan;
 pub mod tensorrt;
 
 use crate::convert::{Model, Quantization};
-use crate::graph::DType;
+use crate::graph::{DType, elements};
 use crate::profile::Profile;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +76,7 @@ pub struct TensorView<'a> {
 impl TensorView<'_> {
     /// How many bytes it has.
     pub fn bytes(&self) -> usize {
-        self.dims.iter().product::<i64>() as usize * self.dtype.size()
+        elements(self.dims) as usize * self.dtype.size()
     }
 }
 

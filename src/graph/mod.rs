@@ -10,7 +10,7 @@ mod tensor;
 
 pub use annotated::annotated_outputs;
 pub use dtype::DType;
-pub use shape::PartialShape;
+pub use shape::{PartialShape, elements};
 pub use tensor::{Constant, ConstantError};
 
 use crate::proto::tensorflow as tf;

@@ -8,6 +8,15 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct PartialShape(pub Option<Vec<Option<i64>>>);
 
+/// How many elements a tensor of these sizes has; the largest number there is where it is more.
+pub fn elements(dims: &[i64]) -> i64 {
+    // Exact where one is 0, whatever the others are.
+    match dims.contains(&0) {
+        true => 0,
+        false => dims.iter().fold(1, |count: i64, &size| count.saturating_mul(size)),
+    }
+}
+
 impl PartialShape {
     pub fn unknown() -> Self {
         PartialShape(None)

@@ -1,7 +1,7 @@
 //! Constant values: `tensorflow.TensorProto` with its shorthand forms undone.
 
 use super::DType;
-use crate::proto::tensorflow as tf;
+use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use bytes::Bytes;
 
 /// A constant: element type, sizes, and the elements as little-endian bytes, first dimension outermost.
@@ -21,6 +21,8 @@ pub enum ConstantError {
     Shape,
     #[error("the constant holds {held} bytes where its shape needs {needed}")]
     Size { held: usize, needed: usize },
+    #[error("the constant has {needed} bytes, and an engine's model at most {MESSAGE_LIMIT}")]
+    TooLarge { needed: usize },
 }
 
 impl Constant {
@@ -54,6 +56,10 @@ impl Constant {
                 dims,
                 data: proto.tensor_content.clone(),
             });
+        }
+        // A few bytes may stand for any number of them.
+        if needed > MESSAGE_LIMIT {
+            return Err(ConstantError::TooLarge { needed });
         }
         let given = typed_values(dtype, proto).ok_or(ConstantError::Type(dtype))?;
         let size = dtype.size();

@@ -4,8 +4,10 @@ use super::engines::EngineSet;
 use super::job::Job;
 use crate::cache::Ticket;
 use crate::engine::Engine;
+use crate::fault::{self, Point};
 use crate::tf::at_exit;
 use parking_lot::{Condvar, Mutex};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Once};
 
@@ -58,11 +60,14 @@ pub fn build(set: Arc<EngineSet>, ticket: Ticket<dyn Engine>, job: Job) -> Resul
     let slot = Arc::new(Mutex::new(Some((ticket, job))));
     let of_thread = slot.clone();
     let for_thread = set.clone();
-    let spawned = std::thread::Builder::new().name("tftrt_build".into()).spawn(move || {
+    let work = move || {
         if let Some((ticket, job)) = of_thread.lock().take() {
             in_turn(&for_thread, ticket, job);
         }
-    });
+    };
+    let spawned = fault::at(Point::Thread)
+        .map_err(io::Error::from)
+        .and_then(|()| std::thread::Builder::new().name("tftrt_build".into()).spawn(work));
     match spawned {
         // It ends by itself: a build cannot be interrupted.
         Ok(_) => Ok(()),

@@ -10,6 +10,7 @@ use crate::convert::{self, Model, Quantization};
 use crate::engine::tensorrt;
 use crate::engine::{Backend, BuildRequest, Engine, Precision};
 use crate::files;
+use crate::metrics;
 use crate::optimizer::INPUT_PREFIX;
 use crate::profile::{Bounds, Profile};
 use crate::settings::Settings;
@@ -72,6 +73,7 @@ impl Job {
         AT_EXIT.call_once(|| at_exit(tensorrt::close));
         let begun = Instant::now();
         let engine = self.backend.build(&request).map_err(|e| e.to_string())?;
+        metrics::built(begun.elapsed());
         tracing::debug!(
             "{}: the engine was built in {:.3} s, with {} bytes of workspace at most, for {}",
             self.attrs.node,

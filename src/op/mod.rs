@@ -11,5 +11,6 @@ mod resource;
 mod segment;
 mod values;
 
+pub use attrs::Attrs;
 pub use engine_op::EngineOp;
 pub use resource::Resource;

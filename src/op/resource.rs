@@ -6,8 +6,10 @@ use super::fallback::{Fallbacks, Kind};
 use super::host_time::{HostTime, Times};
 use crate::cache::{EngineCache, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
+use crate::engine::place;
 use crate::engine::plan::{Plan, PlanError};
 use crate::engine::{Backend, Engine, EngineError, Gpu, Usage, backend_for};
+use crate::fault::{self, Point};
 use crate::tf::{Code, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -125,6 +127,13 @@ impl Resource {
                 self.name,
                 self.capacity
             );
+        }
+        if let Err(why) = place::in_its_model(asset::local(file)) {
+            self.reject(&format!(
+                "{}: {why}; its engines are built anew when they are needed",
+                file.display()
+            ));
+            return Ok(());
         }
         let instances = match asset::read_assets(file) {
             Ok(instances) => instances,
@@ -258,6 +267,7 @@ impl Resource {
     }
 
     fn instance(&self, identity: Identity, one: Loaded) -> Result<EngineInstance, EngineError> {
+        fault::at(Point::Serialize).map_err(|why| EngineError::Run(why.to_string()))?;
         let backend = one.engine.backend();
         let plan = Plan {
             backend: backend.name().to_string(),
@@ -293,12 +303,7 @@ impl Resource {
 
     /// The counters of all resources that live, and the sums over those that lived in this process.
     pub fn stats() -> Value {
-        let all: Vec<Arc<Resource>> = RESOURCES.lock().iter().filter_map(Weak::upgrade).collect();
-        let mut totals = ENDED.lock().clone();
-        // Every counter is there from the start.
-        for (name, _) in counters(&Stats::default(), &Own::default(), Kind::ALL.iter().map(|&kind| (kind, 0))) {
-            totals.entry(name.to_string()).or_default();
-        }
+        let all = Resource::living();
         let mut host_time = ENDED_TIMES.lock().clone();
         let mut resources = Vec::with_capacity(all.len());
         for resource in &all {
@@ -306,7 +311,6 @@ impl Resource {
             one.insert("name".into(), resource.name.clone().into());
             one.insert("device".into(), resource.device.clone().into());
             for (name, n) in resource.counters() {
-                *totals.entry(name.to_string()).or_default() += n;
                 one.insert(name.into(), n.into());
             }
             let times = resource.host_time.snapshot();
@@ -314,7 +318,16 @@ impl Resource {
             host_time.add(&times);
             resources.push(Value::Object(one));
         }
-        json!({"totals": totals, "host_time": host_time.to_json(), "resources": resources})
+        json!({"totals": sums(&all), "host_time": host_time.to_json(), "resources": resources})
+    }
+
+    /// The sums alone: every counter of this process.
+    pub fn totals() -> BTreeMap<String, u64> {
+        sums(&Resource::living())
+    }
+
+    fn living() -> Vec<Arc<Resource>> {
+        RESOURCES.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -337,6 +350,18 @@ impl Resource {
         }
         counters(&cache, &own, self.fallbacks.counts())
     }
+}
+
+fn sums(all: &[Arc<Resource>]) -> BTreeMap<String, u64> {
+    let mut totals = ENDED.lock().clone();
+    // Every counter is there from the start.
+    for (name, _) in counters(&Stats::default(), &Own::default(), Kind::ALL.iter().map(|&kind| (kind, 0))) {
+        totals.entry(name.to_string()).or_default();
+    }
+    for (name, n) in all.iter().flat_map(|resource| resource.counters()) {
+        *totals.entry(name.to_string()).or_default() += n;
+    }
+    totals
 }
 
 /// What a resource counts beside its caches.

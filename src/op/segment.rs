@@ -2,6 +2,7 @@
 
 use super::attrs::Attrs;
 use crate::convert::{self, Model, Quantization};
+use crate::fault::{self, Point};
 use crate::graph::{DType, Graph, PartialShape, contents, inner};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
@@ -31,6 +32,7 @@ impl Segment {
     /// Converts the segment for calls of the given shapes: what the node's attributes leave open stays open, and where
     /// they say nothing the call gives the ranks (implicit batch: all sizes but the batch).
     pub fn convert(mut self, attrs: &Attrs, actual: &[Vec<i64>], quantization: Quantization) -> Result<Model, String> {
+        fault::at(Point::Convert).map_err(|why| why.to_string())?;
         let shapes = argument_shapes(attrs, actual);
         for node in self.graph.node.iter_mut().filter(|n| n.op == "_Arg") {
             let index = int_attr(node, "index")

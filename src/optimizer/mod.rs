@@ -13,7 +13,7 @@ mod params;
 mod rewrite;
 
 pub use body::{INPUT_PREFIX, OUTPUT_PREFIX};
-pub use params::Params;
+pub use params::{DEFAULT_MINIMUM_SEGMENT_SIZE, Params};
 
 use crate::convert::{self, Reason};
 use crate::files;

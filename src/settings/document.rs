@@ -88,6 +88,7 @@ fn takes(kind: Kind) -> String {
         Kind::List => "names, separated by commas".into(),
         Kind::Path => "a path".into(),
         Kind::IntegerOrPath => "a whole number, or a path".into(),
+        Kind::Step => "`count`, or a point and which time: `read:3`".into(),
         Kind::Choice(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
     }
 }

@@ -14,6 +14,8 @@ pub enum Kind {
     Path,
     /// A whole number, or else a path.
     IntegerOrPath,
+    /// A step of [`crate::fault`].
+    Step,
     /// One of these words, in upper or lower case.
     Choice(&'static [&'static str]),
 }
@@ -23,7 +25,7 @@ pub enum Kind {
 pub enum ReadAt {
     /// By build.rs, when the library is compiled.
     Build,
-    /// By the Python package, before there is a library.
+    /// By the Python package, before there is a library, or by the library when it is loaded.
     Import,
     /// Once, when the library first needs a setting.
     Start,
@@ -274,6 +276,15 @@ pub const VARIABLES: &[Variable] = &[
                Casts in the model; auto, rewrite, and on 8.6 the flag as well.",
     },
     Variable {
+        name: FAULT,
+        kind: Kind::Step,
+        default: "",
+        read: ReadAt::Import,
+        guide_section: None,
+        what: "For tests alone: steps that can fail are counted in this process, and one of them fails on purpose, as \"read:3\", the third \
+               time that something is read (src/fault.rs lists the points).",
+    },
+    Variable {
         name: "TFTRT_PYTHON",
         kind: Kind::Path,
         default: "",
@@ -328,4 +339,5 @@ pub(super) const OPTIMIZATION_LEVEL: &str = "TFTRT_BUILDER_OPTIMIZATION_LEVEL";
 pub(super) const BUILDER_IDLE: &str = "TFTRT_BUILDER_IDLE_SECONDS";
 pub(super) const VERBOSITY: &str = "TFTRT_PROFILING_VERBOSITY";
 pub(super) const HALF_TYPE: &str = "TFTRT_HALF_TYPE";
+pub(super) const FAULT: &str = crate::fault::VARIABLE;
 pub(super) const FP16_METHOD: &str = "TFTRT_FP16_METHOD";

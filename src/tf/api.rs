@@ -1,8 +1,8 @@
 //! The C functions that the Python package (or any program) calls beside TensorFlow's own interfaces.
 
-use super::init;
+use super::{init, monitoring};
 use crate::op::Resource;
-use crate::{convert, engine, report, settings};
+use crate::{convert, engine, fault, report, saved_model, settings};
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, c_char};
 use std::panic::catch_unwind;
@@ -24,7 +24,11 @@ pub extern "C" fn tftrt_built_for_tensorflow() -> *const c_char {
     TEXT.as_ptr()
 }
 
-/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats" | "reports" | "settings"}` or `{"command": "inspect", "file": path}`. A failure is `{"error": text}`.
+const COMMANDS: &str = "version, ops, stats, metrics, reports, settings, inspect, convert_saved_model, faults";
+
+/// Answers a JSON request with JSON: `{"command": "version" | "ops" | "stats" | "metrics" | "reports" | "settings"}`,
+/// `{"command": "inspect", "file": path}`, `{"command": "faults", "ask": step}` ([`fault`], for tests), or `{"command": "convert_saved_model", ...}` with the fields of `saved_model::Options`. A failure
+/// is `{"error": text}`.
 /// The answer is freed with `tftrt_free`.
 ///
 /// # Safety
@@ -67,13 +71,20 @@ fn answer(text: &str) -> Value {
         }),
         Some("ops") => json!({"ops": convert::supported_ops().collect::<Vec<_>>()}),
         Some("stats") => Resource::stats(),
+        Some("metrics") => json!({"metrics": monitoring::collected()}),
         Some("reports") => json!({"reports": report::kept()}),
         Some("settings") => json!({"settings": settings::VARIABLES.iter().map(|v| v.name).collect::<Vec<_>>()}),
+        Some("convert_saved_model") => saved_model::answer(&request),
+        Some("faults") => {
+            let asked = request["ask"].as_str().map_or(Ok(()), fault::ask);
+            let (reached, failed) = fault::counts();
+            asked.map_or_else(|why| json!({"error": why}), |()| json!({"reached": reached, "failed": failed}))
+        }
         Some("inspect") => match request["file"].as_str() {
             Some(file) => engine::inspect::inspect(Path::new(file)).unwrap_or_else(|e| json!({"error": e})),
             None => json!({"error": "inspect wants a file"}),
         },
-        _ => json!({"error": format!("unknown request {text}; commands are version, ops, stats, reports, settings, inspect")}),
+        _ => json!({"error": format!("unknown request {text}; commands are {COMMANDS}")}),
     }
 }
 

@@ -3,10 +3,11 @@
 use super::device;
 use super::entry::LargeContents;
 use super::ffi::{self, ResourceRef};
-use super::status::Status;
+use super::status::{Code, Status};
 use crate::engine::cuda::Stream;
 use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, TensorView};
-use crate::graph::{DType, contents};
+use crate::fault::{self, Fault, Point};
+use crate::graph::{DType, contents, elements};
 use crate::op::Resource;
 use bytes::Bytes;
 use cxx::UniquePtr;
@@ -51,6 +52,7 @@ impl Call {
 
     /// Makes a function ready to run on this call's device. `function` is a serialized `NameAttrList`.
     pub fn instantiate(&self, function: &[u8], soft_placement: bool) -> Result<u64, Status> {
+        fault::at(Point::Instantiate).map_err(failed)?;
         let made = self.raw.instantiate(function, soft_placement);
         made.outcome.check()?;
         Ok(made.value)
@@ -74,6 +76,7 @@ impl Call {
     }
 
     fn body(&self, function: &[u8], contents: &mut LargeContents) -> Result<Vec<u8>, Status> {
+        fault::at(Point::Body).map_err(failed)?;
         let body = self.raw.function_body(function, contents::LARGE, contents::MARK, contents);
         body.outcome.check()?;
         Ok(body.bytes)
@@ -91,6 +94,7 @@ impl Call {
 
     /// Input `i`'s bytes, after waiting for them where they are on a device.
     pub fn input_on_host(&self, i: usize) -> Result<Vec<u8>, Status> {
+        fault::at(Point::Copy).map_err(failed)?;
         let mut bytes = vec![0; self.raw.input_bytes(i)];
         self.raw.copy_input_to_host(i, &mut bytes).check()?;
         Ok(bytes)
@@ -135,6 +139,10 @@ impl Call {
     pub fn run_native(self, handle: u64, why: &str) {
         ffi::run_native(self.raw, handle, why);
     }
+}
+
+fn failed(fault: Fault) -> Status {
+    Status::new(Code::Internal, fault.to_string())
 }
 
 /// The bytes of an input. TensorFlow keeps inputs alive and unchanged until the call ends; the slice's life is bound
@@ -186,9 +194,10 @@ impl Bindings for CallBindings<'_> {
         }
         let mut outputs = Vec::with_capacity(shapes.len());
         for (i, shape) in shapes.iter().enumerate() {
+            fault::at(Point::Allocate).map_err(|e| EngineError::Run(format!("output {i}: {e}")))?;
             let given = raw.allocate_output(i, shape);
             given.outcome.check().map_err(|e| EngineError::Run(format!("output {i}: {e}")))?;
-            let count: i64 = shape.iter().product();
+            let count = elements(shape);
             let bytes = count as usize * DType::from_proto(raw.output_dtype(i)).size();
             outputs.push(match (self.stream.is_some(), bytes) {
                 (true, _) => MemoryMut::Device(given.value),
@@ -202,6 +211,7 @@ impl Bindings for CallBindings<'_> {
             0 => 0,
             bytes => {
                 // TensorRT wants it aligned as no block of TensorFlow's is bound to be.
+                fault::at(Point::Allocate).map_err(|e| EngineError::Run(format!("{bytes} bytes of device memory to work in: {e}")))?;
                 let given = raw.allocate_scratch(bytes + SCRATCH_ALIGNMENT);
                 given
                     .outcome

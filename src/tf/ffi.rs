@@ -77,6 +77,32 @@ pub mod bridge {
         contents: Box<Contents>,
     }
 
+    /// What a metric of TensorFlow's monitoring is called.
+    struct MetricText {
+        name: String,
+        help: String,
+        /// Whether its value may fall.
+        gauge: bool,
+        /// The name of its label; empty where it has none.
+        label: String,
+    }
+
+    /// One value of a metric.
+    struct MetricPoint {
+        label: String,
+        value: i64,
+    }
+
+    /// A point as TensorFlow's registry collects it.
+    struct CollectedPoint {
+        name: String,
+        label: String,
+        /// A histogram: `value` is how many there are.
+        histogram: bool,
+        value: i64,
+        sum: f64,
+    }
+
     extern "Rust" {
         type EngineKernel;
         type ResourceState;
@@ -103,6 +129,11 @@ pub mod bridge {
         fn large_contents_take(contents: &mut LargeContents, content: &[u8]);
         /// The content of that place; nothing where there is none.
         fn content_at(contents: &Contents, place: i64) -> &[u8];
+        /// The metrics that TensorFlow's monitoring gets, and the points of one of them.
+        fn metric_texts() -> Vec<MetricText>;
+        fn metric_points(index: usize) -> Vec<MetricPoint>;
+        fn build_seconds_text() -> MetricText;
+
         /// Zeros, to be written over.
         fn new_bytes(len: usize) -> Vec<u8>;
     }
@@ -151,6 +182,9 @@ pub mod bridge {
 
         fn infer_shapes(graph: &[u8]) -> Inferred;
         fn graph_to_function(graph: &[u8], library: &[u8], name: &str) -> Blob;
+        /// A serialized GraphDef after the passes of a serialized RewriterConfig. What computes `fetches` (names of tensors) and the
+        /// nodes `keep` stays.
+        fn optimize_graph(graph: &[u8], rewriter: &[u8], fetches: &Vec<String>, keep: &Vec<String>) -> Blob;
         fn op_is_stateful(op: &str) -> bool;
         /// Whether there is an op of that type.
         fn op_is_known(op: &str) -> bool;
@@ -159,6 +193,9 @@ pub mod bridge {
         fn register_op(op_def: &str) -> String;
         /// Registers all kernels and the optimizer; empty, or why they were not.
         fn register_kernels() -> String;
+        fn record_build_seconds(seconds: f64);
+        /// What TensorFlow's registry has under names that begin so.
+        fn collected_metrics(prefix: &str) -> Vec<CollectedPoint>;
         /// Device memory of a TensorFlow allocator: its address.
         fn device_allocate(allocator: usize, bytes: usize, alignment: usize) -> Number;
         fn device_free(allocator: usize, address: u64);
@@ -179,6 +216,7 @@ pub mod bridge {
 pub use bridge::*;
 
 use super::entry::*;
+use super::monitoring::{build_seconds_text, metric_points, metric_texts};
 
 // A call is handed from thread to thread by TensorFlow itself; nothing in it is bound to a thread.
 unsafe impl Send for Call {}

@@ -1,8 +1,9 @@
 //! TensorFlow's own graph facilities.
 
 use super::ffi::{self, NodeOutputs};
-use super::status::Status;
-use crate::graph::{DType, PartialShape, TensorInfo, contents};
+use super::status::{Code, Status};
+use crate::fault::{self, Point};
+use crate::graph::{DType, Graph, PartialShape, TensorInfo, contents};
 use crate::optimizer::Host;
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
@@ -33,9 +34,32 @@ pub fn sizes(nodes: &[NodeOutputs]) -> HashMap<String, Vec<Vec<i64>>> {
 
 /// TensorFlow's shape inference over a serialized graph.
 pub fn infer_shapes(graph: &[u8]) -> Result<HashMap<String, Vec<TensorInfo>>, Status> {
+    fault::at(Point::Shapes).map_err(|why| Status::new(Code::Internal, why.to_string()))?;
     let inferred = ffi::infer_shapes(graph);
     inferred.outcome.check()?;
     Ok(shapes(inferred.nodes))
+}
+
+/// A graph after Grappler's passes. What computes the tensors `fetches` and the nodes `keep` stays.
+///
+/// # Errors
+/// A graph that is none (an input that nobody gives) or is over protobuf's limit of 2 GB, or what TensorFlow says.
+pub fn optimize_graph(
+    graph: &tf::GraphDef,
+    passes: &tf::RewriterConfig,
+    fetches: &Vec<String>,
+    keep: &Vec<String>,
+) -> Result<tf::GraphDef, Status> {
+    let size = graph.encoded_len();
+    if size > i32::MAX as usize {
+        let why = format!("the graph has {size} bytes with its variables, over protobuf's limit of 2 GB");
+        return Err(Status::new(Code::InvalidArgument, why));
+    }
+    // Grappler passes over what a pass cannot read.
+    Graph::new(graph.clone(), HashMap::new()).map_err(|e| Status::new(Code::InvalidArgument, e.to_string()))?;
+    let optimized = ffi::optimize_graph(&graph.encode_to_vec(), &passes.encode_to_vec(), fetches, keep);
+    optimized.outcome.check()?;
+    tf::GraphDef::decode(Bytes::from(optimized.bytes)).map_err(|e| Status::new(Code::Internal, format!("the optimized graph: {e}")))
 }
 
 /// What the optimizer asks of TensorFlow.
@@ -62,6 +86,7 @@ impl Host for TensorflowHost {
     }
 
     fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+        fault::at(Point::Function).map_err(|why| why.to_string())?;
         let weights = contents::take_out(&mut graph.node);
         let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);
         made.outcome.check().map_err(|e| e.message)?;

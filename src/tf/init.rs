@@ -1,8 +1,8 @@
 //! What happens when the library is loaded: the TensorFlow of the process is asked for its version, and only if it
 //! is the one that the library was built for are ops, kernels and the optimizer registered.
 
-use super::{ffi, log};
-use crate::trace;
+use super::{ffi, log, versions};
+use crate::{fault, trace};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
 
@@ -56,18 +56,21 @@ const OP_DEFS: [&str; 5] = [
 
 fn register() -> Result<(), String> {
     let running = running_version();
-    if running.as_deref().is_some_and(|running| running != built_for()) {
-        return Err(format!(
-            "libtftrt.so was built for TensorFlow {}, this process runs {}; nothing was registered. Install the tftrt built for this TensorFlow, or rebuild it here with `cargo build --release`.",
-            built_for(),
-            running.unwrap_or_default()
-        ));
+    if let Some(why) = running.as_deref().and_then(|running| versions::refusal(running, built_for())) {
+        return Err(why);
     }
     log::install();
+    fault::start(std::env::var(fault::VARIABLE).ok().as_deref());
     trace::install(trace::Hooks {
         begin: |name| ffi::trace_begin(name),
         end: |id| ffi::trace_end(id),
     });
+    if versions::untested(built_for()) {
+        tracing::warn!(
+            "TensorFlow {} is newer than any that tftrt has been tested with (2.18 to 2.21)",
+            built_for()
+        );
+    }
     // Read once here, so that a wrong value or a misspelt name is said when the library is loaded.
     crate::settings::settings();
     for text in OP_DEFS {

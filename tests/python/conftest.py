@@ -24,7 +24,7 @@ from tensorflow.python.training import saver
 import tftrt
 
 # Options of pytest's: --shard, --results.
-pytest_plugins = ["shards", "results"]
+pytest_plugins = ["shards", "results", "known_differences"]
 
 
 def assert_close(actual, expected, tolerance: float = 1e-4) -> None:

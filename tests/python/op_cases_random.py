@@ -17,3 +17,8 @@ case("Mul", lambda x: tf.cast(tf.cast(x, i64) * 2**33 // 2**33, i32), [spec([Non
 wide = lambda value: tf.constant([value], i64)
 case("StridedSlice", lambda x: raw.StridedSlice(input=x, begin=wide(1), end=wide(2**62), strides=wide(1)) * 2.0,
      [spec([None])], [[[3]], [[1]]], "end_beyond_int32")
+
+# Over no elements: the largest of no integers is not false, and a product with a transpose has to write its zeros.
+for op in ["All", "Any"]:
+    case(op, lambda x, f=getattr(raw, op): f(input=x > 0.0, axis=[0]), [spec([None, 2, 3])], [[[0, 2, 3]], [[2, 2, 3]]], "over_no_rows")
+case("BatchMatMulV2", lambda x: tf.matmul(x, x, transpose_a=True), [spec([3, None, 4])], [[[3, 0, 4]], [[3, 2, 4]]], "of_its_transpose_over_no_rows")

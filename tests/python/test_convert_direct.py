@@ -5,6 +5,7 @@ Needs `cargo build --release --example segment_to_onnx` first.
 
 import collections
 import functools
+import os
 import pathlib
 import subprocess
 
@@ -23,7 +24,7 @@ from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.training import saver
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "target/release/examples/segment_to_onnx"
+PROGRAM = pathlib.Path(os.environ.get("TFTRT_EXAMPLES", ROOT / "target/release/examples")) / "segment_to_onnx"
 STAYS_NATIVE = reasons("stays_native.txt")
 
 

@@ -3,6 +3,7 @@
 Needs `cargo build --release --example engine_rules` first.
 """
 
+import os
 import pathlib
 import subprocess
 
@@ -10,7 +11,8 @@ import pytest
 from model_zoo import MODELS
 from test_convert_direct import segment
 
-PROGRAM = pathlib.Path(__file__).resolve().parents[2] / "target/release/examples/engine_rules"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = pathlib.Path(os.environ.get("TFTRT_EXAMPLES", ROOT / "target/release/examples")) / "engine_rules"
 # Those that are quick to make; branches, skips, loops, attention and inputs that no engine takes are among them.
 NAMES = ["UNet", "SSD", "BERT", "GPT2", "ViT", "LSTM", "GRU", "WideAndDeep", "MobileNetV3Small"]
 

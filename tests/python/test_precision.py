@@ -6,6 +6,7 @@ TensorRT-RTX's parser and builder, whose networks are strongly typed (both). Nee
 """
 
 import json
+import os
 import pathlib
 import subprocess
 
@@ -21,7 +22,7 @@ from op_cases import CASES
 from test_convert_direct import segment, session, to_onnx
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "target/release/examples/onnx_to_half"
+PROGRAM = pathlib.Path(os.environ.get("TFTRT_EXAMPLES", ROOT / "target/release/examples")) / "onnx_to_half"
 KINDS = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 # Ops on truth values alone, which no precision touches.
 LOGICAL = {"And", "Not", "Or", "Xor"}

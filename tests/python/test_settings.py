@@ -45,6 +45,7 @@ USED = {
     "TFTRT_TENSORRT_LIB": "test_versions.py",
     "TFTRT_CACHE_DIR": "test_gpu_cache.py",
     "TFTRT_LIBRARY": "test_setup.py",
+    "TFTRT_FAULT": "test_faults.py",
     # The Python that the library is built for; build.rs says which one it tried.
     "TFTRT_PYTHON": "../../build.rs",
 }

@@ -2,12 +2,13 @@
 
 import pathlib
 import re
+import textwrap
 
 import pytest
 import tensorflow as tf
 
 import tftrt
-from tftrt import _frontend, _library
+from tftrt import _frontend, _library, _tensorflow
 
 IMPORT = """
     try:
@@ -49,10 +50,41 @@ def test_a_file_that_is_no_library(run_isolated, tmp_path, content):
 
 
 def test_a_library_for_another_tensorflow(run_isolated, tmp_path):
-    message = _refused(run_isolated, _copy_built_for(b"2.18.1", tmp_path))
-    assert "was built for TensorFlow 2.18.1" in message
+    # Of the same length: the bytes behind it keep their places.
+    other = "2.19.1" if tf.__version__.startswith("2.18.") else "2.18.1"
+    message = _refused(run_isolated, _copy_built_for(other.encode(), tmp_path))
+    assert f"was built for TensorFlow {other}" in message
     assert f"TensorFlow {tf.__version__} is installed" in message
-    assert "install tensorflow==2.18.1" in message
+    assert f"install tensorflow=={other}" in message
+
+
+@pytest.mark.parametrize(
+    ("built", "running", "fits"),
+    [
+        ("2.20.0", "2.20.0", True),
+        ("2.18.1", "2.18.0", True),
+        ("2.21.0-rc1", "2.21.0-rc1", True),
+        ("2.20.0", "2.21.0", False),
+        ("2.21.0", "2.21.0-rc1", False),
+        ("2.21.0-rc1", "2.21.0", False),
+        ("2.21.0", "2.22.0-dev20261101", False),
+    ],
+)
+def test_which_tensorflow_a_library_fits(built, running, fits):
+    """The same table is in src/tf/versions.rs."""
+    problem = _tensorflow.mismatch("lib.so", built, running)
+    assert (problem is None) == fits
+    if problem:
+        assert f"built for TensorFlow {built}, but TensorFlow {running} is installed" in problem
+        assert ("newer than any" in problem) == running.startswith("2.22")
+
+
+def test_a_tensorflow_with_its_own_is_sent_there(run_isolated):
+    code = "import tensorflow as tf\ntf.__version__ = '2.17.1'\n" + textwrap.dedent(IMPORT)
+    # No library is looked for: none would do.
+    out = run_isolated(code, {"TFTRT_LIBRARY": "/nowhere.so"}).stdout
+    assert out.startswith("refused: TensorFlow 2.17.1 is installed, which has TF-TRT built in: use it without tftrt")
+    assert _tensorflow.has_its_own("2.18.0") is None and _tensorflow.has_its_own("1.15.5")
 
 
 def test_a_truncated_library(run_isolated, tmp_path):

@@ -5,10 +5,14 @@
 mod packages;
 mod python;
 mod step;
+mod tensorflow;
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use step::{Failure, Step};
+use tensorflow::{Build, Tensorflow, VERSIONS};
+use wheel::Try;
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -16,6 +20,8 @@ cargo xtask COMMAND
   setup   make .venv from requirements.lock and install the Python package tftrt into it
   demo    build the library, train a small network, convert it, and compare it with native TensorFlow
   test    build everything and run the Rust and Python tests
+  wheel   build a wheel of the library and the Python package, install it and try it: --tf 2.20 (also 2.18, 2.19, 2.21; or all);
+          --quick compiles without much optimization and tries it beside the packages that it was built with
   lint    check the formatting and run clippy, warnings are errors
   bench   run the benchmarks
   docs    write the files in docs/ that are made from tables in the code
@@ -24,13 +30,15 @@ cargo xtask COMMAND
 demo, test, lint, bench and docs run setup first; what is there already is not made again.
 With TFTRT_PYTHON set, that Python is used as it is: no .venv is made, and nothing is installed into it.
 Arguments after `test` go to pytest: cargo xtask test -k guide
+`test --tf 2.20` builds for that TensorFlow and runs the Python tests with it, `test --all-tf` with each in turn; each has a
+virtual environment of its own under target/tf, made from its lock in requirements/.
 ";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_else(|| "help".to_string());
     let rest: Vec<String> = arguments.collect();
-    if !rest.is_empty() && command != "test" {
+    if !rest.is_empty() && !["test", "wheel"].contains(&command.as_str()) {
         eprintln!(
             "xtask: `{command}` takes no arguments, but got `{}`; see `cargo xtask help`",
             rest.join(" ")
@@ -41,7 +49,12 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "setup" => python::setup(&root).map(|_| ()),
         "demo" => demo(&root),
-        "test" => test(&root, &rest),
+        "test" => match Selection::of(rest) {
+            Ok(Selection { versions, rest }) if versions.is_empty() => test(&root, &rest),
+            Ok(Selection { versions, rest }) => each(&versions, |one| test_with(&root, one, &rest)),
+            Err(failure) => Err(failure),
+        },
+        "wheel" => wheels(&root, rest),
         "lint" => lint(&root),
         "bench" => bench(&root),
         "docs" => docs(&root),
@@ -60,6 +73,68 @@ fn main() -> ExitCode {
             eprintln!("xtask: {failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Builds and tries wheels; for the newest TensorFlow where none is named.
+fn wheels(root: &Path, arguments: Vec<String>) -> Result<(), Failure> {
+    let Selection { mut versions, rest } = Selection::of(arguments)?;
+    let how = match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Try::Clean,
+        ["--quick"] => Try::Beside,
+        _ => {
+            return Err(Failure::new(format!(
+                "`wheel` takes --tf VERSION and --quick, but got `{}`",
+                rest.join(" ")
+            )));
+        }
+    };
+    if versions.is_empty() {
+        versions.push(Tensorflow::newest());
+    }
+    each(&versions, |one| wheel::wheel(root, one, how))
+}
+
+/// The TensorFlows that a command is for, and its other arguments.
+struct Selection {
+    versions: Vec<&'static Tensorflow>,
+    rest: Vec<String>,
+}
+
+impl Selection {
+    /// Takes `--tf VERSION` (which may be repeated; `all` is every one) and `--all-tf` out of the arguments.
+    fn of(arguments: Vec<String>) -> Result<Selection, Failure> {
+        let mut versions = Vec::new();
+        let mut rest = Vec::new();
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let named = match argument.strip_prefix("--tf=") {
+                Some(version) => version.to_string(),
+                None if argument == "--all-tf" => "all".to_string(),
+                None if argument == "--tf" => arguments.next().ok_or_else(|| Failure::new("--tf wants a version: --tf 2.20"))?,
+                None => {
+                    rest.push(argument);
+                    continue;
+                }
+            };
+            match named.as_str() {
+                "all" => versions.extend(&VERSIONS),
+                version => versions.push(Tensorflow::named(version)?),
+            }
+        }
+        Ok(Selection { versions, rest })
+    }
+}
+
+/// Runs `work` for each TensorFlow, also where an earlier one failed, and says at the end which did.
+fn each(versions: &[&'static Tensorflow], work: impl Fn(&Tensorflow) -> Result<(), Failure>) -> Result<(), Failure> {
+    let failed: Vec<String> = versions
+        .iter()
+        .filter_map(|one| work(one).err().map(|failure| format!("TensorFlow {}: {failure}", one.version)))
+        .collect();
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(failed.join("\nxtask: "))),
     }
 }
 
@@ -106,6 +181,8 @@ fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
     let mut pytest = python.command(root);
     pytest
         .args(["-m", "pytest", "-q", "tests/python", "-m", "not gpu"])
+        // Two processes, whole files each: most tests keep one core busy, and what one process dies of ends one test.
+        .args(["-n", "2", "--dist", "loadfile"])
         .args(pytest_arguments);
     let mut step = Step::new("Python tests");
     // Its own summary has to stay the last thing on stdout, for whoever reads only that.
@@ -116,6 +193,23 @@ fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
     } else {
         Err(Failure::new(failed.join("\nxtask: ")))
     }
+}
+
+/// Builds the library for another TensorFlow and runs the Python tests with it. What differs there, and why, is in
+/// tests/python/tensorflow_differs.txt.
+fn test_with(root: &Path, tensorflow: &Tensorflow, pytest_arguments: &[String]) -> Result<(), Failure> {
+    let python = tensorflow.environment(root)?;
+    let library = tensorflow.build(root, &python, Build::WithExamples)?;
+    if root.join("tests/python/tensorrt_rtx.py").is_file() {
+        Step::new("TensorRT-RTX libraries").run(python.command(root).args(["tests/python/tensorrt_rtx.py", "prepare"]))?;
+    }
+    let mut pytest = python.command(root);
+    pytest
+        .args(["-m", "pytest", "-q", "tests/python", "-m", "not gpu"])
+        .args(pytest_arguments)
+        .env("TFTRT_LIBRARY", &library)
+        .env("TFTRT_EXAMPLES", Tensorflow::examples(root));
+    Step::new(&format!("Python tests with TensorFlow {}", tensorflow.version)).run(&mut pytest)
 }
 
 fn lint(root: &Path) -> Result<(), Failure> {

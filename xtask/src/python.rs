@@ -1,4 +1,4 @@
-//! The Python environment: made once from requirements.lock, or given by TFTRT_PYTHON.
+//! Python environments: `.venv`, made once from requirements.lock or given by TFTRT_PYTHON, and those of other TensorFlows.
 
 use crate::packages;
 use crate::step::{Failure, Step};
@@ -9,7 +9,7 @@ use std::{env, fs};
 
 /// The versions for which requirements.lock can be installed: numpy's oldest and TensorFlow's newest.
 const OLDEST: (u32, u32) = (3, 11);
-const NEWEST: (u32, u32) = (3, 13);
+pub const NEWEST: (u32, u32) = (3, 13);
 
 pub struct Python {
     pub program: PathBuf,
@@ -18,6 +18,14 @@ pub struct Python {
 }
 
 impl Python {
+    /// A Python that has what it needs: nothing of the checkout is added.
+    pub fn bare(program: PathBuf) -> Python {
+        Python {
+            program,
+            from_checkout: false,
+        }
+    }
+
     /// A command that runs this Python in the repository, with `tftrt` importable.
     pub fn command(&self, root: &Path) -> Command {
         let mut command = Command::new(&self.program);
@@ -34,9 +42,6 @@ impl Python {
 }
 
 /// Makes `.venv` whole, doing only what is missing, and returns its Python.
-///
-/// A stamp in `.venv` holds a hash of everything that the environment is made from. It is written last: an interrupted
-/// set-up is taken up again.
 pub fn setup(root: &Path) -> Result<Python, Failure> {
     if let Some(given) = env::var_os("TFTRT_PYTHON") {
         return Ok(Python {
@@ -44,33 +49,73 @@ pub fn setup(root: &Path) -> Result<Python, Failure> {
             from_checkout: true,
         });
     }
-    let venv = root.join(".venv");
-    let python = Python {
-        program: venv.join("bin/python"),
-        from_checkout: false,
-    };
-    packages::install_missing()?;
-    let stamp = venv.join(".tftrt-stamp");
-    let wanted = fingerprint(root)?;
-    if python.program.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(python);
+    Environment {
+        folder: root.join(".venv"),
+        lock: root.join("requirements.lock"),
+        with_tftrt: true,
+        newest: NEWEST,
     }
-    // Removed first, so that an environment that is half changed is never taken for a whole one.
-    if stamp.exists() {
-        fs::remove_file(&stamp).map_err(|e| Failure::new(format!("{} cannot be removed: {e}", stamp.display())))?;
-    }
-    if !works(&python.program) {
-        let base = base_python()?;
-        // --clear: a broken .venv (its Python was upgraded away) is made anew.
-        Step::new("make .venv").run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&venv))?;
-    }
-    Step::new("install requirements.lock").run(pip(&python, root).args(["--requirement", "requirements.lock"]))?;
-    Step::new("install the package tftrt").run(pip(&python, root).args(["--no-deps", "--no-build-isolation", "--editable", "python"]))?;
-    fs::write(&stamp, wanted).map_err(|e| Failure::new(format!("{} cannot be written: {e}", stamp.display())))?;
-    Ok(python)
+    .make(root)
 }
 
-fn pip(python: &Python, root: &Path) -> Command {
+/// A virtual environment and what it is made from.
+pub struct Environment {
+    pub folder: PathBuf,
+    /// The packages, pinned.
+    pub lock: PathBuf,
+    /// Whether the package `tftrt` is installed into it, editable; else it is imported from the checkout.
+    pub with_tftrt: bool,
+    /// The newest Python that the lock fits.
+    pub newest: (u32, u32),
+}
+
+impl Environment {
+    /// Makes the environment whole, doing only what is missing, and returns its Python.
+    ///
+    /// A stamp in its folder holds a hash of everything that it is made from. It is written last: an interrupted set-up is
+    /// taken up again.
+    pub fn make(&self, root: &Path) -> Result<Python, Failure> {
+        let python = Python {
+            program: self.folder.join("bin/python"),
+            from_checkout: !self.with_tftrt,
+        };
+        packages::install_missing()?;
+        let stamp = self.folder.join(".tftrt-stamp");
+        let mut files = vec![self.lock.clone()];
+        if self.with_tftrt {
+            files.push(root.join("python/pyproject.toml"));
+        }
+        let wanted = fingerprint(root, &files)?;
+        if python.program.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+            return Ok(python);
+        }
+        // Removed first, so that an environment that is half changed is never taken for a whole one.
+        if stamp.exists() {
+            fs::remove_file(&stamp).map_err(|e| Failure::new(format!("{} cannot be removed: {e}", stamp.display())))?;
+        }
+        let name = self.folder.strip_prefix(root).unwrap_or(&self.folder).display().to_string();
+        if !works(&python.program) {
+            let base = base_python(self.newest, &self.lock)?;
+            // --clear: a broken environment (its Python was upgraded away) is made anew.
+            Step::new(&format!("make {name}")).run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&self.folder))?;
+        }
+        let lock = self.lock.strip_prefix(root).unwrap_or(&self.lock);
+        Step::new(&format!("install {}", lock.display())).run(pip(&python, root).arg("--requirement").arg(lock))?;
+        if self.with_tftrt {
+            Step::new("install the package tftrt").run(pip(&python, root).args([
+                "--no-deps",
+                "--no-build-isolation",
+                "--editable",
+                "python",
+            ]))?;
+        }
+        fs::write(&stamp, wanted).map_err(|e| Failure::new(format!("{} cannot be written: {e}", stamp.display())))?;
+        Ok(python)
+    }
+}
+
+/// `pip install` in this environment, without a word where all goes well.
+pub fn pip(python: &Python, root: &Path) -> Command {
     let mut command = python.command(root);
     command.args([
         "-m",
@@ -84,13 +129,12 @@ fn pip(python: &Python, root: &Path) -> Command {
     command
 }
 
-/// A hash of what `.venv` is made from. The editable install finds its package by this checkout's path.
-fn fingerprint(root: &Path) -> Result<String, Failure> {
+/// A hash of what an environment is made from. An editable install finds its package by this checkout's path.
+fn fingerprint(root: &Path, files: &[PathBuf]) -> Result<String, Failure> {
     let mut hasher = DefaultHasher::new();
     root.hash(&mut hasher);
-    for file in ["requirements.lock", "python/pyproject.toml"] {
-        let path = root.join(file);
-        let text = fs::read(&path).map_err(|e| Failure::new(format!("{} cannot be read: {e}", path.display())))?;
+    for path in files {
+        let text = fs::read(path).map_err(|e| Failure::new(format!("{} cannot be read: {e}", path.display())))?;
         text.hash(&mut hasher);
     }
     Ok(format!("{:016x}\n", hasher.finish()))
@@ -104,16 +148,20 @@ fn works(python: &Path) -> bool {
 }
 
 /// A Python on the PATH of a version that the lock fits: `python3` if it does, else the newest that does.
-fn base_python() -> Result<PathBuf, Failure> {
-    let named = (OLDEST.1..=NEWEST.1).rev().map(|minor| format!("python3.{minor}"));
+pub fn base_python(newest: (u32, u32), lock: &Path) -> Result<PathBuf, Failure> {
+    let named = (OLDEST.1..=newest.1).rev().map(|minor| format!("python3.{minor}"));
     for name in std::iter::once("python3".to_string()).chain(named) {
-        if version_of(&name).is_some_and(|found| (OLDEST..=NEWEST).contains(&found)) {
+        if version_of(&name).is_some_and(|found| (OLDEST..=newest).contains(&found)) {
             return Ok(PathBuf::from(name));
         }
     }
     Err(Failure::new(format!(
-        "no Python {}.{} to {}.{} is on the PATH: install one, or set TFTRT_PYTHON to a Python that has the packages of requirements.lock",
-        OLDEST.0, OLDEST.1, NEWEST.0, NEWEST.1
+        "no Python {}.{} to {}.{} is on the PATH: install one, or set TFTRT_PYTHON to a Python that has the packages of {}",
+        OLDEST.0,
+        OLDEST.1,
+        newest.0,
+        newest.1,
+        lock.display()
     )))
 }
 
@@ -138,14 +186,14 @@ mod tests {
     #[test]
     fn the_fingerprint_follows_the_lock() {
         let root = env::temp_dir().join(format!("xtask-fingerprint-{}", std::process::id()));
-        fs::create_dir_all(root.join("python")).unwrap();
-        fs::write(root.join("python/pyproject.toml"), "a").unwrap();
-        assert!(fingerprint(&root).is_err(), "a missing lock is named, not ignored");
-        fs::write(root.join("requirements.lock"), "one").unwrap();
-        let first = fingerprint(&root).unwrap();
-        assert_eq!(first, fingerprint(&root).unwrap());
-        fs::write(root.join("requirements.lock"), "two").unwrap();
-        assert_ne!(first, fingerprint(&root).unwrap());
+        fs::create_dir_all(&root).unwrap();
+        let files = [root.join("requirements.lock")];
+        assert!(fingerprint(&root, &files).is_err(), "a missing lock is named, not ignored");
+        fs::write(&files[0], "one").unwrap();
+        let first = fingerprint(&root, &files).unwrap();
+        assert_eq!(first, fingerprint(&root, &files).unwrap());
+        fs::write(&files[0], "two").unwrap();
+        assert_ne!(first, fingerprint(&root, &files).unwrap());
         fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from tftrt.cli import inputs as random
-from tftrt.cli import model, shapes
+from tftrt.cli import model, place, shapes
 from tftrt.cli.errors import CommandError, UsageError
 from tftrt.cli.progress import note, step
 
@@ -118,5 +118,5 @@ def run(args) -> None:
         failed = tftrt.stats()["totals"].get("failures", 0) - before.get("failures", 0)
         if failed:
             note(f"{failed} engine{'s' if failed > 1 else ''} could not be built: those segments run natively; --verbose shows why")
-    with step(f"saving {args.output}"):
-        converter.save(args.output)
+    with step(f"saving {args.output}"), place.whole(args.output) as folder:
+        converter.save(folder)

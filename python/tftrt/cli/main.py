@@ -153,6 +153,31 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="everything that is known, as JSON")
     inspect.set_defaults(command_module="inspect")
 
+    warmup = commands.add_parser(
+        "warmup",
+        parents=[shared, every],
+        help="write the requests that TensorFlow Serving warms a model up with",
+        description="Write DIR/assets.extra/tf_serving_warmup_requests: one request for each end of the profiles of the engines in DIR, or "
+        "for each set of --input-shapes. Each is run here first. TensorFlow Serving runs them all before it serves the model.",
+        epilog=_SHAPES,
+        formatter_class=frame,
+    )
+    warmup.add_argument("directory", metavar="DIR", help="folder of the converted SavedModel")
+    warmup.add_argument("--input-shapes", metavar="SETS", help="shapes to send, one request for each set (see below)")
+    warmup.add_argument("--name", metavar="NAME", help="the model's name in Serving (default: DIR's own)")
+    warmup.set_defaults(command_module="warmup")
+
+    stats = commands.add_parser(
+        "stats",
+        parents=[every],
+        help="show what engines of a server have done, from its Prometheus page; or what is here",
+        description="Show the metrics of tftrt that a Prometheus page has, as TensorFlow Serving serves one: a URL, a file, or - for "
+        "standard input. Without it, the versions, backends and the cache on disk of this machine.",
+    )
+    stats.add_argument("page", metavar="PAGE", nargs="?", help="http://HOST:8501/monitoring/prometheus/metrics, a file, or -")
+    stats.add_argument("--json", action="store_true", help="print everything as JSON")
+    stats.set_defaults(command_module="stats")
+
     run = commands.add_parser(
         "run",
         parents=[shared, every],

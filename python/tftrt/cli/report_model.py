@@ -145,7 +145,8 @@ def _stored(name: str, directory: str) -> dict | None:
     """What the engine's file holds, by the library's `inspect`; an "error" where it cannot be read."""
     from tftrt import _api
 
-    file = pathlib.Path(directory, "assets", _PREFIX + name)
+    # The name is the model's own word: it names a file in that folder, or none.
+    file = pathlib.Path(directory, "assets", _PREFIX + name.rsplit("/", 1)[-1])
     if not file.is_file():
         return None
     told = {"file": str(file), "bytes": file.stat().st_size, "engines": []}

@@ -1,6 +1,7 @@
 //! The folder that the caches are in, and who may have written to it.
 
 use super::once::warn_once;
+use crate::fault::{self, Point};
 use crate::settings::{CacheFolder, Settings};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Metadata};
@@ -38,6 +39,27 @@ pub enum CacheDirError {
         .path.display()
     )]
     WritableByOthers { path: PathBuf, mode: u32 },
+    #[error(
+        "the folder {} can be exchanged for another by anybody, as {} can be written by all (its mode is {mode:03o}): what others write is not run; chmod o-w or +t on it makes it usable",
+        .path.display(), .above.display()
+    )]
+    Exchangeable { path: PathBuf, above: PathBuf, mode: u32 },
+}
+
+/// Whether anybody could put another folder in the place of this one.
+fn judge_above(path: &Path) -> Result<(), CacheDirError> {
+    let real = path.canonicalize().map_err(|source| looked_at(path, source))?;
+    for above in real.ancestors().skip(1) {
+        let mode = fs::metadata(above).map_err(|source| looked_at(above, source))?.mode() & 0o7777;
+        if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+            return Err(CacheDirError::Exchangeable {
+                path: path.to_path_buf(),
+                above: above.to_path_buf(),
+                mode,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A temporary file that was not written to for so long is of a process that was killed. (Should its writer be alive all the
@@ -51,6 +73,15 @@ impl CacheDir {
     /// once, where there is no folder that can be used.
     pub fn current() -> Option<CacheDir> {
         CacheDir::of(&Settings::current(), |name| std::env::var_os(name))
+    }
+
+    /// The folder as [`CacheDir::current`] has it, to be looked at: it is not made where it is not there.
+    pub fn look() -> Option<CacheDir> {
+        let settings = Settings {
+            cache_readonly: true,
+            ..Settings::current()
+        };
+        CacheDir::of(&settings, |name| std::env::var_os(name))
     }
 
     /// As [`CacheDir::current`], with these settings; `env` reads `XDG_CACHE_HOME` and `HOME`.
@@ -90,7 +121,8 @@ impl CacheDir {
     ///
     /// # Errors
     /// Where it cannot be made or is no folder; where it belongs to another user than the process's effective one or root; where
-    /// its group or all may write to it. `path` itself may be a symbolic link: the folder that it leads to is what is judged.
+    /// its group or all may write to it; where all may exchange it, since they may write to a folder above it that is not sticky, as
+    /// /tmp is. `path` itself may be a symbolic link: the folder that it leads to is what is judged.
     pub fn open(path: impl Into<PathBuf>, readonly: bool) -> Result<CacheDir, CacheDirError> {
         let path = path.into();
         if !readonly {
@@ -98,6 +130,7 @@ impl CacheDir {
         }
         let found = fs::metadata(&path).map_err(|source| looked_at(&path, source))?;
         judge(&path, &found)?;
+        judge_above(&path)?;
         Ok(CacheDir { path, readonly })
     }
 
@@ -136,7 +169,10 @@ fn looked_at(path: &Path, source: io::Error) -> CacheDirError {
 }
 
 fn make(path: &Path, with_parents: bool) -> Result<(), CacheDirError> {
-    match DirBuilder::new().mode(0o700).recursive(with_parents).create(path) {
+    let made = fault::at(Point::Folder)
+        .map_err(io::Error::from)
+        .and_then(|()| DirBuilder::new().mode(0o700).recursive(with_parents).create(path));
+    match made {
         // Whatever it is, it is looked at next.
         Err(why) if why.kind() == ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(|source| CacheDirError::Io {

@@ -1,9 +1,10 @@
 //! Which files go where a folder holds more than it may: those that were not used for longest.
 
 use super::record::flags;
+use crate::fault::{self, Point};
 use rustix::fs::OFlags;
 use std::fs::{self, Metadata, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,11 +12,13 @@ use std::time::SystemTime;
 /// Notes that the file was used now, in the time of its last change. It costs nobody anything where that fails: of a file of root's,
 /// say.
 pub(super) fn touch(path: &Path) {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
-        .open(path);
-    let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+    let touch = || {
+        fault::at(Point::Touch)?;
+        let mut how = OpenOptions::new();
+        let file = how.read(true).custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)).open(path)?;
+        file.set_modified(SystemTime::now())
+    };
+    let _: io::Result<()> = touch();
 }
 
 /// Removes the cache's files from `folder`, those not used for longest first, until at most `most` bytes are left; never `kept`, and
@@ -33,7 +36,7 @@ pub(super) fn evict(folder: &Path, ending: &str, kept: &Path, most: u64) {
             return;
         }
         let gone = match fs::symlink_metadata(&file.path) {
-            Ok(now) if used(&now) == Some(file.used) => fs::remove_file(&file.path).is_ok(),
+            Ok(now) if used(&now) == Some(file.used) => fault::at(Point::Remove).is_ok() && fs::remove_file(&file.path).is_ok(),
             Ok(_) => false,
             Err(why) => why.kind() == ErrorKind::NotFound,
         };
@@ -62,7 +65,8 @@ fn list(folder: &Path, ending: &str) -> Vec<Kept> {
                 // The names of super::key.
                 .is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|c| c.is_ascii_hexdigit()))
     };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let listed = fault::at(Point::List).map_err(io::Error::from).and_then(|()| fs::read_dir(folder));
+    let entries = listed.into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let path = entry.path();

@@ -1,6 +1,7 @@
 //! Locks on files, among threads and processes.
 
 use super::record::flags;
+use crate::fault::{self, Point};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -50,6 +51,7 @@ impl Drop for Lock {
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    fault::at(Point::Lock)?;
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -19,6 +19,22 @@ mod shelf;
 mod tests;
 mod timing;
 
+/// Bytes in the cache of this user, engines and timings together; 0 where there is none. It makes no folder.
+pub fn bytes() -> u64 {
+    let files = |folder: &Path| -> Vec<DirEntry> { fs::read_dir(folder).into_iter().flatten().flatten().collect() };
+    let size = |entry: &DirEntry| entry.metadata().map_or(0, |found| if found.is_file() { found.len() } else { 0 });
+    let Some(dir) = CacheDir::look() else { return 0 };
+    files(dir.path())
+        .iter()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .flat_map(|entry| files(&entry.path()))
+        .map(|entry| size(&entry))
+        .sum()
+}
+
+use std::fs::{self, DirEntry};
+use std::path::Path;
+
 pub use dir::{CacheDir, CacheDirError};
 pub use engines::EngineStore;
 pub use key::{EngineKey, FORMAT, TFTRT_VERSION, TimingKey};

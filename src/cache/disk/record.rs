@@ -12,6 +12,7 @@
 //! key says everything, timings have no such description, and content of any size is written without being copied first.
 
 use super::key::FORMAT;
+use crate::fault::{self, Point};
 use crate::files::{self, FileError};
 use bytes::Bytes;
 use rustix::fs::OFlags;
@@ -120,6 +121,7 @@ pub(super) fn read(path: &Path, kind: Kind, key: &[u8; 32]) -> Result<Option<Byt
 }
 
 fn content(file: &mut File, length: u64) -> io::Result<Vec<u8>> {
+    fault::at(Point::Read)?;
     let mut content = Vec::new();
     let room = usize::try_from(length).map_err(|_| ErrorKind::OutOfMemory)?;
     content.try_reserve_exact(room).map_err(|_| ErrorKind::OutOfMemory)?;
@@ -128,6 +130,7 @@ fn content(file: &mut File, length: u64) -> io::Result<Vec<u8>> {
 }
 
 fn open(path: &Path) -> Result<Option<File>, RecordError> {
+    fault::at(Point::Open).map_err(io::Error::from)?;
     // Without NONBLOCK, opening a pipe would wait for its writer.
     match OpenOptions::new()
         .read(true)

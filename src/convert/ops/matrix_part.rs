@@ -6,7 +6,7 @@ use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
 use crate::convert::view::View;
-use crate::graph::DType;
+use crate::graph::{DType, elements};
 
 /// How many diagonals are kept below and above the main one; negative is all.
 fn band(view: View) -> Result<(i64, i64), Reason> {
@@ -82,8 +82,8 @@ fn matrix_diag_part(cx: &mut Context) -> Result<(), Reason> {
     let leading = cx.rank(0) - 2;
     // 0 is "as in the input".
     let mut sizes = vec![0; leading];
-    let elements: Option<i64> = cx.value(0).dims[leading..].iter().copied().product();
-    sizes.push(elements.ok_or("the sizes of the matrices are unknown")?);
+    let sizes_known: Option<Vec<i64>> = cx.value(0).dims[leading..].iter().copied().collect();
+    sizes.push(elements(&sizes_known.ok_or("the sizes of the matrices are unknown")?));
     let sizes = cx.vector(&sizes);
     let flat = cx.emit("Reshape", &[&x, &sizes], &[]);
     let step = columns + 1;

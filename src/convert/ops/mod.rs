@@ -45,7 +45,7 @@ use super::builder::Attr;
 use super::context::Context;
 use super::value::Form;
 use super::view::View;
-use crate::graph::DType;
+use crate::graph::{DType, elements};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -156,7 +156,7 @@ fn check_wide_constants(view: View) -> Result<(), Reason> {
     }
     for i in 0..view.count() {
         let info = view.info(i)?;
-        let elements = info.shape.full().map(|dims| dims.iter().product::<i64>());
+        let elements = info.shape.full().map(|dims| elements(&dims));
         if info.dtype != DType::INT64 || elements.is_none_or(|n| n > MAX_READ) {
             continue;
         }

@@ -27,7 +27,7 @@ use crate::convert::context::Context;
 use crate::convert::value::{Form, Steps};
 use crate::convert::view::{View, normal_axis};
 use crate::convert::{Quantization, Reason};
-use crate::graph::{Constant, DType};
+use crate::graph::{Constant, DType, elements};
 
 /// How numbers are rounded. Each list has one element, or one for each place along `axis`.
 struct Grid {
@@ -134,7 +134,7 @@ impl Grid {
         let (inner, count) = match self.axis {
             None => (1, 1),
             Some(axis) => (
-                constant.dims[axis + 1..].iter().product::<i64>().max(1) as usize,
+                elements(&constant.dims[axis + 1..]).max(1) as usize,
                 constant.dims[axis].max(1) as usize,
             ),
         };
@@ -335,7 +335,7 @@ impl Symmetric {
         let numbers = values.to_f32s().ok_or("float32 weights were expected")?;
         let (count, inner) = match self.axis {
             None => (1, 1),
-            Some(axis) => (values.dims[axis] as usize, values.dims[axis + 1..].iter().product::<i64>() as usize),
+            Some(axis) => (values.dims[axis] as usize, elements(&values.dims[axis + 1..]) as usize),
         };
         let (mut low, mut high) = (vec![f32::INFINITY; count], vec![f32::NEG_INFINITY; count]);
         for (i, &x) in numbers.iter().enumerate() {

@@ -107,7 +107,8 @@ macro_rules! reduction {
 
 pub const CONVERTERS: &[Converter] = &[
     reduction!("All", "ReduceMin", BOOLS),
-    reduction!("Any", "ReduceMax", BOOLS),
+    // Over no elements a sum is false, as it has to be; the largest of none is the least integer, which is true.
+    reduction!("Any", "ReduceSum", BOOLS),
     Converter {
         op: "ArgMax",
         supports: arg_supports,

@@ -6,14 +6,14 @@ use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::value::integers;
 use crate::convert::view::View;
-use crate::graph::DType;
+use crate::graph::{DType, elements};
 
 /// Elements of the largest result: for each row of indices an engine may hold as many on the way.
 const LARGEST: i64 = 1024;
 
 /// Places that the indices name, and elements at each, in a result of sizes `dims`.
 fn sizes(dims: &[i64], depth: usize) -> (i64, i64) {
-    (dims[..depth].iter().product(), dims[depth..].iter().product())
+    (elements(&dims[..depth]), elements(&dims[depth..]))
 }
 
 /// Whether [`sum`] can be had for a result of `dims`, as far as known.
@@ -30,7 +30,7 @@ pub fn supports(view: View, dims: &[Option<i64>], updates: usize) -> Result<(), 
 pub fn sum(cx: &mut Context, dims: &[i64], depth: usize, indices: usize, updates: usize) -> Result<String, Reason> {
     let (places, each) = sizes(dims, depth);
     // Each row as one number: how far its place is from the first.
-    let strides: Vec<i64> = (1..=depth).map(|axis| dims[axis..depth].iter().product()).collect();
+    let strides: Vec<i64> = (1..=depth).map(|axis| elements(&dims[axis..depth])).collect();
     let (rows, row_dims) = (cx.wide(indices)?, cx.vector(&[-1, depth as i64]));
     let (strides, one, zero) = (cx.vector(&strides), cx.vector(&[1]), cx.vector(&[0]));
     let rows = cx.emit("Reshape", &[&rows, &row_dims], &[]);

@@ -7,7 +7,7 @@ use crate::convert::context::Context;
 use crate::convert::layout::{self, TO_FIRST, TO_LAST, as_ints, order_survives};
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axes, normal_axis};
-use crate::graph::{Constant, DType};
+use crate::graph::{Constant, DType, elements};
 
 fn any(_: View) -> Result<(), Reason> {
     Ok(())
@@ -30,7 +30,7 @@ fn size(cx: &mut Context) -> Result<(), Reason> {
     let attrs = [("axes", Attr::Ints(&[0])), ("keepdims", Attr::I(0))];
     let out = cx.emit("ReduceProd", &[&shape], &attrs);
     cx.give_wide(0, out)?;
-    cx.know(0, known.map(|dims| vec![Some(dims.iter().product())]));
+    cx.know(0, known.map(|dims| vec![Some(elements(&dims))]));
     Ok(())
 }
 
@@ -140,7 +140,7 @@ fn reshape_in_place(cx: &mut Context, to: &[Option<i64>]) -> Result<bool, Reason
 fn give_reshaped_constant(cx: &mut Context, dims: &[Option<i64>]) -> bool {
     let dims: Option<Vec<i64>> = dims.iter().copied().collect();
     match (cx.value(0).constant.clone(), dims) {
-        (Some(constant), Some(dims)) if dims.iter().product::<i64>() == constant.len() as i64 => {
+        (Some(constant), Some(dims)) if elements(&dims) == constant.len() as i64 => {
             cx.give_constant(0, Constant { dims, ..constant });
             true
         }

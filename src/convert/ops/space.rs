@@ -9,6 +9,7 @@ use crate::convert::context::Context;
 use crate::convert::layout::as_ints;
 use crate::convert::value::Form;
 use crate::convert::view::View;
+use crate::graph::elements;
 
 fn depth_supports(view: View) -> Result<(), Reason> {
     view.accepts(0, FLOATS)?;
@@ -81,7 +82,7 @@ fn space_to_batch(cx: &mut Context) -> Result<(), Reason> {
         .chain(2 * count + 1..rank + count)
         .collect();
     x = cx.emit("Transpose", &[&x], &[("perm", Attr::Ints(&as_ints(&order)))]);
-    let mut joined = vec![scaled(cx, "Mul", &padded[0], blocks.iter().product())];
+    let mut joined = vec![scaled(cx, "Mul", &padded[0], elements(&blocks))];
     joined.extend(cells);
     joined.extend_from_slice(rest);
     let out = reshape(cx, &x, &joined);
@@ -96,7 +97,7 @@ fn batch_to_space(cx: &mut Context) -> Result<(), Reason> {
     for axis in 0..rank {
         dims.push(dim(cx, 0, axis)?);
     }
-    let batch = scaled(cx, "Div", &dims[0], blocks.iter().product());
+    let batch = scaled(cx, "Div", &dims[0], elements(&blocks));
     let mut split: Vec<Piece> = blocks.iter().map(|&b| Piece::Known(b)).collect();
     split.push(batch.clone());
     split.extend_from_slice(&dims[1..]);

@@ -33,7 +33,14 @@ pub fn library() -> Result<&'static Library, EngineError> {
         .ort_dylib_path
         .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
     let library = load(path)?;
-    Ok(LOADED.get_or_init(|| library))
+    let library = LOADED.get_or_init(|| library);
+    tracing::info!(
+        "tftrt {}: engines on the CPU are ONNX Runtime {}'s, from {}",
+        env!("CARGO_PKG_VERSION"),
+        library.version,
+        library.path.display()
+    );
+    Ok(library)
 }
 
 fn load(path: PathBuf) -> Result<Library, EngineError> {

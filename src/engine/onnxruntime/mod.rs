@@ -5,6 +5,7 @@
 //! known from the second run of an input shape on (the first run of a shape lets ONNX Runtime allocate, and copies). Where they
 //! turn out to depend on values, every run is as a first one.
 
+mod foreign;
 mod library;
 mod sys;
 
@@ -12,6 +13,7 @@ pub use library::{Library, library};
 
 use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
 use crate::convert::Model;
+use crate::fault::{self, Point};
 use crate::graph::DType;
 use crate::proto::onnx::ModelProto;
 use bytes::Bytes;
@@ -27,6 +29,11 @@ use std::time::{Duration, Instant};
 
 /// How many input shapes an engine remembers the output shapes of.
 const REMEMBERED_SHAPES: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+
+/// What of ONNX Runtime's own passes changes results (1.31.1). Pad_Fusion lets a MaxPool swallow a Pad of zeros before it, and pads with
+/// the least value instead: other numbers where all pixels at an edge are negative. MatmulTransposeFusion makes a product that writes
+/// nothing where it sums over no elements, instead of zeros.
+const WRONG_OPTIMIZERS: &str = "Pad_Fusion;MatmulTransposeFusion";
 
 /// The name that plans of this backend carry.
 pub const NAME: &str = "onnxruntime";
@@ -48,6 +55,7 @@ impl Backend for OnnxRuntime {
 
     fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
+        fault::at(Point::Build).map_err(|why| EngineError::Build(why.to_string()))?;
         OrtEngine::new(library, request.model.onnx.clone())
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
             .map_err(EngineError::Build)
@@ -55,6 +63,8 @@ impl Backend for OnnxRuntime {
 
     fn load(&'static self, _node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
+        fault::at(Point::Deserialize).map_err(|why| EngineError::Load(why.to_string()))?;
+        foreign::check(&payload).map_err(EngineError::Load)?;
         OrtEngine::new(library, payload)
             .map(|e| Arc::new(e) as Arc<dyn Engine>)
             .map_err(EngineError::Load)
@@ -74,6 +84,7 @@ struct OrtEngine {
     session: Session,
     model: Bytes,
     memory: sys::HostMemory,
+    quietly: sys::Quietly,
     input_names: Vec<CString>,
     output_names: Vec<CString>,
     output_types: Vec<DType>,
@@ -88,10 +99,8 @@ struct OrtEngine {
 impl OrtEngine {
     fn new(library: &Library, model: Bytes) -> Result<Self, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
-        // This one lets a MaxPool swallow a Pad of zeros before it, and pads with the least value instead: other results where all
-        // pixels at an edge are negative.
         let builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
-        let mut builder = builder.with_disabled_optimizers("Pad_Fusion").map_err(|e| text(&e))?;
+        let mut builder = builder.with_disabled_optimizers(WRONG_OPTIMIZERS).map_err(|e| text(&e))?;
         let session = builder.commit_from_memory(&model).map_err(|e| text(&e))?;
         let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
         let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;
@@ -101,13 +110,14 @@ impl OrtEngine {
             .iter()
             .map(|o| output_type(o.name(), o.dtype()))
             .collect::<Result<_, _>>()?;
-        let memory = sys::HostMemory::new()?;
+        let (memory, quietly) = (sys::HostMemory::new()?, sys::Quietly::new()?);
         let has_einsum = has_op(&model, "Einsum");
         Ok(OrtEngine {
             has_einsum,
             session,
             model,
             memory,
+            quietly,
             input_names,
             output_names,
             output_types,
@@ -122,7 +132,8 @@ impl OrtEngine {
         let inside = {
             let inputs = self.values(io.inputs())?;
             let begun = Instant::now();
-            sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+            fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
+            sys::run(&self.session, None, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
             begun.elapsed()
         };
         let shapes = outputs.iter().map(sys::Value::dims).collect::<Result<Vec<_>, _>>()?;
@@ -130,6 +141,7 @@ impl OrtEngine {
         let bound = io.bind(&shapes, 0).map_err(|e| e.to_string())?;
         let binding = begun.elapsed();
         for (value, to) in outputs.iter().zip(bound.outputs) {
+            fault::at(Point::Copy).map_err(|why| why.to_string())?;
             value.copy_to(host_mut(to)?)?;
         }
         let shapes: Arc<[Vec<i64>]> = shapes.into();
@@ -143,7 +155,8 @@ impl OrtEngine {
         })
     }
 
-    /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these.
+    /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these, and says so in red
+    /// if it may: this is no error yet.
     fn run_bound(&self, shapes: &[Vec<i64>], bound: Bound<'_>) -> Result<Duration, String> {
         let inputs = self.values(bound.inputs)?;
         let mut outputs = bound
@@ -154,11 +167,14 @@ impl OrtEngine {
             .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
-        sys::run(&self.session, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+        fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
+        let options = Some(&self.quietly);
+        sys::run(&self.session, options, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
         Ok(begun.elapsed())
     }
 
     fn values<'a>(&self, inputs: &'a [TensorView<'a>]) -> Result<Vec<sys::Value<'a>>, String> {
+        fault::at(Point::Bind).map_err(|why| why.to_string())?;
         inputs
             .iter()
             .map(|input| match input.memory {

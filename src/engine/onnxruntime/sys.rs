@@ -74,6 +74,34 @@ impl Drop for HostMemory {
     }
 }
 
+/// How a run goes that may fail and is not the last word: its errors come back, and are not logged as well.
+pub struct Quietly(*mut sys::OrtRunOptions);
+
+// Never written after it was made.
+unsafe impl Send for Quietly {}
+unsafe impl Sync for Quietly {}
+
+/// ORT_LOGGING_LEVEL_FATAL.
+const FATAL: std::ffi::c_int = 4;
+
+impl Quietly {
+    pub fn new() -> Result<Self, Message> {
+        let mut raw = ptr::null_mut();
+        // Writes one pointer, which `drop` releases.
+        check(unsafe { (ort::api().CreateRunOptions)(&mut raw) })?;
+        let options = Quietly(raw);
+        check(unsafe { (ort::api().RunOptionsSetRunLogSeverityLevel)(options.0, FATAL) })?;
+        Ok(options)
+    }
+}
+
+impl Drop for Quietly {
+    fn drop(&mut self) {
+        // Made by CreateRunOptions, released once.
+        unsafe { (ort::api().ReleaseRunOptions)(self.0) }
+    }
+}
+
 /// A tensor value; `'a` is the life of the memory that it points to.
 pub struct Value<'a> {
     raw: *mut sys::OrtValue,
@@ -152,6 +180,7 @@ impl Drop for Value<'_> {
 /// Runs `session`. Unallocated outputs come back allocated.
 pub fn run(
     session: &Session,
+    options: Option<&Quietly>,
     input_names: &[CString],
     inputs: &[Value<'_>],
     output_names: &[CString],
@@ -166,7 +195,7 @@ pub fn run(
     let status = unsafe {
         (ort::api().Run)(
             session.ptr().cast_mut(),
-            ptr::null(),
+            options.map_or(ptr::null(), |options| options.0.cast_const()),
             names_in.as_ptr(),
             values_in.as_ptr(),
             values_in.len(),

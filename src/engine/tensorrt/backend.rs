@@ -6,6 +6,7 @@ use super::{build, library, safe};
 use crate::convert::{Model, Quantization};
 use crate::engine::cuda::{self, CudaError, Properties};
 use crate::engine::{Backend, BuildRequest, DeviceMemory, Engine, EngineError, Gpu, Precision};
+use crate::fault::{self, Point};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ impl Block {
     pub fn new(memory: Option<&'static dyn DeviceMemory>, bytes: usize) -> Result<Block, EngineError> {
         // What TensorRT 8.6 asks of scratch memory; CUDA's own blocks have it.
         const ALIGNMENT: usize = 512;
+        fault::at(Point::Allocate).map_err(|why| EngineError::Run(why.to_string()))?;
         match memory {
             None => Ok(Block::Cuda(cuda::Block::new(bytes)?)),
             Some(memory) => match memory.allocate(bytes.max(1), ALIGNMENT) {
@@ -126,7 +128,8 @@ impl TensorRt {
             memory,
         };
         tracing::info!(
-            "engines on {} (compute capability {}.{}) are {}'s, from {}",
+            "tftrt {}: engines on {} (compute capability {}.{}) are {}'s, from {}",
+            env!("CARGO_PKG_VERSION"),
             backend.properties.name,
             backend.properties.compute_capability.0,
             backend.properties.compute_capability.1,

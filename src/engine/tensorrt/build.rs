@@ -6,6 +6,7 @@ use super::precision::{self, Typing};
 use super::safe::{self, BuildOptions, PlanRequest, Verbosity, Written};
 use crate::cache::disk::{CacheDir, EngineKey, EngineStore, FORMAT, TFTRT_VERSION, TimingKey, TimingStore};
 use crate::engine::{Backend, BuildRequest, EngineError};
+use crate::fault::{self, Point};
 use crate::settings::{ProfilingVerbosity, Settings};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -74,6 +75,7 @@ fn key(backend: &TensorRt, request: &BuildRequest<'_>, model: &[u8], typing: Typ
 }
 
 fn build(backend: &'static TensorRt, request: &BuildRequest<'_>, model: &[u8], options: BuildOptions) -> Result<Bytes, EngineError> {
+    fault::at(Point::Build).map_err(|why| EngineError::Build(why.to_string()))?;
     let inputs: Vec<&str> = request.model.inputs.iter().map(|binding| binding.name.as_str()).collect();
     let timings = TimingKey {
         gpu_name: backend.properties.name.clone(),

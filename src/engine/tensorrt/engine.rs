@@ -8,6 +8,7 @@ use crate::cache::pool::Pool;
 use crate::convert::Model;
 use crate::engine::cuda::{self, Stream};
 use crate::engine::{Backend, Bindings, Engine, EngineError, Run, Usage};
+use crate::fault::{self, Point};
 use crate::settings::Settings;
 use crate::trace;
 use bytes::Bytes;
@@ -42,6 +43,7 @@ pub struct TrtEngine {
 impl TrtEngine {
     /// In the backend's context.
     pub(super) fn load(backend: &'static TensorRt, node: &str, plan: &[u8], from_disk: bool) -> Result<TrtEngine, EngineError> {
+        fault::at(Point::Deserialize).map_err(|why| EngineError::Load(why.to_string()))?;
         let engine =
             safe::Engine::deserialize(&backend.library, &backend.runtime, node, plan).map_err(|e| EngineError::Load(e.to_string()))?;
         let shape_inputs: Vec<bool> = engine
@@ -191,9 +193,14 @@ impl Engine for TrtEngine {
         let engine = self.engine();
         let failed = |e: super::Error| EngineError::Run(e.to_string());
         let pool = self.pool(profile, stream);
-        let new = || engine.context(profile, stream).map(|context| Slot { context, scratch: None });
-        let mut slot = pool.take(|slot| slot.context.is_set_to(io.inputs()), new).map_err(failed)?;
+        let new = || {
+            fault::at(Point::Context).map_err(|why| EngineError::Run(why.to_string()))?;
+            let context = engine.context(profile, stream).map_err(failed)?;
+            Ok::<_, EngineError>(Slot { context, scratch: None })
+        };
+        let mut slot = pool.take(|slot| slot.context.is_set_to(io.inputs()), new)?;
         let Slot { context, scratch } = &mut *slot;
+        fault::at(Point::Bind).map_err(|why| EngineError::Run(why.to_string()))?;
         context.set_inputs(engine, io).map_err(failed)?;
         let copies = Copies::needed(io.inputs(), engine.scratch());
         let begun = Instant::now();
@@ -220,6 +227,7 @@ impl Engine for TrtEngine {
             bound.inputs = &aligned;
         }
         let _range = trace::range(c"tftrt enqueue");
+        fault::at(Point::Enqueue).map_err(|why| EngineError::Run(why.to_string()))?;
         let inside = context
             .enqueue(engine, &bound, self.backend.nowhere.address(), stream)
             .map_err(failed)?;

@@ -12,6 +12,7 @@ use super::safe::{self, Context};
 use super::scratch::Scratch;
 use crate::engine::cuda::{self, CudaError, Graph, OwnStream, Stream, Transfer};
 use crate::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, Run, TensorView};
+use crate::fault::{self, Point};
 use crate::graph::DType;
 use crate::trace;
 use parking_lot::Mutex;
@@ -152,6 +153,7 @@ impl Replays {
     /// A graph of this call, which is not run by it.
     fn capture(&self, engine: &safe::Engine, profile: usize, stream: Stream, io: &mut dyn Bindings) -> Result<Attempt, EngineError> {
         let failed = |e: super::Error| EngineError::Run(e.to_string());
+        fault::at(Point::Capture).map_err(|why| EngineError::Run(why.to_string()))?;
         let mut context = engine.context(profile, stream).map_err(failed)?;
         context.set_inputs(engine, io).map_err(failed)?;
         let shapes = context.outputs().to_vec();

@@ -55,6 +55,26 @@ fn a_folder_that_others_can_write_is_refused() {
 }
 
 #[test]
+fn a_folder_that_others_can_exchange_is_refused() {
+    let above = tempfile::tempdir().unwrap();
+    let path = above.path().join("open/inner/cache");
+    fs::create_dir_all(&path).unwrap();
+    chmod(&path, 0o700);
+    chmod(&above.path().join("open"), 0o777);
+    let why = CacheDir::open(&path, false).unwrap_err().to_string();
+    assert!(
+        why.contains("exchanged") && why.contains(&*above.path().join("open").to_string_lossy()) && why.contains("777"),
+        "{why}"
+    );
+    // As /tmp is.
+    chmod(&above.path().join("open"), 0o1777);
+    CacheDir::open(&path, false).unwrap();
+    // Whose group may write is a group of one, mostly.
+    chmod(&above.path().join("open"), 0o775);
+    CacheDir::open(&path, false).unwrap();
+}
+
+#[test]
 fn another_users_folder_is_refused_and_roots_is_not() {
     let folder = tempfile::tempdir().unwrap();
     // Only root can give folders away; anybody else is stopped here, and tests the rest.

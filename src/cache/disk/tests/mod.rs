@@ -1,6 +1,7 @@
 //! The caches on real folders, with real processes.
 
 mod bound;
+mod faults;
 mod files;
 mod folder;
 mod keys;

@@ -28,6 +28,7 @@ fn child() {
         Some(("add", name)) => add(&folder, name),
         Some(("put", first)) => put(&folder, first.parse().unwrap()),
         Some(("keep", first)) => keep(&folder, first.parse().unwrap()),
+        Some(("churn", first)) => churn(&folder, first.parse().unwrap()),
         Some(("hold", _)) => hold(&folder),
         Some(("fill", _)) => fill(&folder),
         other => panic!("{other:?} is not a role"),
@@ -69,6 +70,23 @@ fn keep(folder: &Path, first: u8) {
     stdin().read_exact(&mut [0]).unwrap();
     for number in first..first + ENGINES {
         assert!(store.put(&bound::key(number), &bound::content(number)));
+    }
+}
+
+/// Puts engines where there is room for some of them, and adds lines to the timings, until it is killed.
+fn churn(folder: &Path, first: usize) {
+    let store = bound::bounded(folder, ROOM);
+    let (_, timings) = stores(folder, false);
+    say("ready");
+    for line in first.. {
+        let number = (line % usize::from(ENGINES)) as u8;
+        assert!(store.put(&bound::key(number), &bound::content(number)));
+        assert!(timings.update(&timing_key(), |before| {
+            let mut text = before.unwrap_or_default().to_vec();
+            writeln!(text, "{line}").unwrap();
+            Some(text)
+        }));
+        say(&line.to_string());
     }
 }
 
@@ -236,6 +254,58 @@ fn processes_and_kills_show_no_half_written_engine() {
         writers.into_iter().for_each(Process::kill);
         whole();
     }
+}
+
+/// Both caches, with evictions. `TFTRT_KILLS` is the number of kills.
+#[test]
+fn kills_at_random_points_leave_both_caches_whole() {
+    let kills: usize = env::var("TFTRT_KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = 0x9e37_79b9_u64;
+    let (mut lines, mut left) = (0, 0);
+    for _ in 0..kills {
+        let mut process = Process::start(&format!("churn:{lines}"), folder.path(), "");
+        process.wait_for("ready");
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros(random >> 48));
+        process.child.kill().unwrap();
+        let mut said = String::new();
+        process.out.read_to_string(&mut said).unwrap();
+        assert_eq!(process.child.wait().unwrap().signal(), Some(9));
+        let kept = said.lines().filter_map(|line| line.strip_prefix('@')?.parse::<usize>().ok()).max();
+
+        // Killed before the first engine, there is no folder yet.
+        left = fs::read_dir(folder.path().join("engines"))
+            .into_iter()
+            .flatten()
+            .filter(|entry| {
+                let name = entry.as_ref().unwrap().file_name();
+                name.to_string_lossy().ends_with(".tmp")
+            })
+            .count();
+        let (store, timings) = stores(folder.path(), false);
+        let (whole, heard) = warnings(|| {
+            for number in 0..ENGINES {
+                let found = store.get(&bound::key(number));
+                assert!(found.is_none_or(|engine| engine == bound::content(number)));
+            }
+            timings
+                .read(&timing_key())
+                .map_or(String::new(), |text| String::from_utf8(text.to_vec()).unwrap())
+        });
+        assert_eq!(heard, Vec::<String>::new());
+        let expected: String = (0..whole.lines().count()).map(|line| format!("{line}\n")).collect();
+        assert_eq!(whole, expected, "a line is lost or cut");
+        // What a process was told is kept, is kept.
+        assert!(kept.is_none_or(|kept| kept < whole.lines().count()), "{kept:?} of {whole}");
+        lines = whole.lines().count();
+        // No lock is left held.
+        assert!(store.put(&bound::key(0), &bound::content(0)));
+        assert!(timings.update(&timing_key(), |before| before.map(|text| text.to_vec())) || lines == 0);
+    }
+    println!("{kills} kills: {lines} lines of timings, {left} temporary files were left, for the sweep");
 }
 
 /// SIGXFSZ strikes after a known part of the file, and kills as SIGKILL does: without the process being asked.

@@ -203,6 +203,18 @@ mod tests {
         }
     }
 
+    /// A plan may hold code for the host, which TensorRT runs only where it is told so (its default is no), and other libraries to load.
+    /// There is no way here to tell it.
+    #[test]
+    fn nothing_lets_a_plan_bring_code_for_the_host() {
+        let slots = Slots::of(Table::of(Version::from_number(8601).expect("a version")).expect("8.6 has a table"));
+        for slot in slots.all() {
+            for word in ["HostCode", "loadRuntime", "loadLibrary", "PluginRegistry", "setPluginsToSerialize"] {
+                assert!(!slot.member.contains(word), "{}::{}", slot.class, slot.member);
+            }
+        }
+    }
+
     #[test]
     fn an_absent_method_is_an_error_that_names_it() {
         let version = Version::from_number(8601).expect("a version");
