@@ -142,6 +142,8 @@ fn compile_shim(tensorflow: &Tensorflow) {
         };
     }
     build
+        // TensorFlow's checks carry the names of its headers: as they are in the package, not as on this machine.
+        .flag_if_supported(format!("-ffile-prefix-map={}=tensorflow", tensorflow.library_dir.display()))
         .flag("-fvisibility=hidden")
         .flag("-Wall")
         .flag("-Wextra")

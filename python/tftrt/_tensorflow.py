@@ -32,7 +32,7 @@ def mismatch(library, built: str, running: str) -> str | None:
     (here, here_final), (own, own_final) = _line(running), _line(built)
     if running == built or (here is not None and here == own and here_final and own_final):
         return None
-    newer = "" if here is None or here <= NEWEST_TESTED else ", which is newer than any that tftrt has been tested with (2.18 to 2.21)"
+    newer = "" if here is None or here <= NEWEST_TESTED else ", which is newer than any that tftrt has been tested with (up to 2.21)"
     return (
         f"{library} was built for TensorFlow {built}, but TensorFlow {running} is installed{newer}: "
         f"install tensorflow=={built}, or the tftrt of this TensorFlow, or build the library again with TFTRT_PYTHON set to this Python"

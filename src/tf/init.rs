@@ -67,7 +67,7 @@ fn register() -> Result<(), String> {
     });
     if versions::untested(built_for()) {
         tracing::warn!(
-            "TensorFlow {} is newer than any that tftrt has been tested with (2.18 to 2.21)",
+            "TensorFlow {} is newer than any that tftrt has been tested with (up to 2.21)",
             built_for()
         );
     }

@@ -36,7 +36,7 @@ pub fn refusal(running: &str, built: &str) -> Option<String> {
         _ => Some(format!(
             "libtftrt.so was built for TensorFlow {built}, this process runs {running}{}; nothing was registered. Install the tftrt built for this TensorFlow, or rebuild it here with `cargo build --release`.",
             if untested(running) {
-                ", which is newer than any that tftrt has been tested with (2.18 to 2.21)"
+                ", which is newer than any that tftrt has been tested with (up to 2.21)"
             } else {
                 ""
             }

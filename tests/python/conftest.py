@@ -252,3 +252,12 @@ def dense_model(tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("models") / "dense")
     tf.saved_model.save(Dense(), folder)
     return folder
+
+
+@pytest.fixture
+def float32_products():
+    """No TensorFloat-32: the tolerances of the test are float32's. Engines follow TensorFlow's setting."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    yield
+    tf.config.experimental.enable_tensor_float_32_execution(before)

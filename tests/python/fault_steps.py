@@ -133,6 +133,7 @@ class Serve(Way):
 
 
 def main(native: str, folder: pathlib.Path) -> None:
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # On a GPU, native and engine alike would round products to 10 bits.
     told = {}
     for way in (Save(native, folder), Serve(native, folder)):
         ask("count")

@@ -36,7 +36,8 @@ def pytest_addoption(parser) -> None:
 
 
 def pytest_configure(config) -> None:
-    if config.option.results:
+    # Of several processes of pytest-xdist, the one that hears of all tests.
+    if config.option.results and not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config.pluginmanager.register(_Writer(config.option.results))
 

@@ -91,12 +91,15 @@ def to_onnx(folder, segments):
     return {name: path for name, path in paths.items() if path.exists()}, said.stderr
 
 
+# What the library leaves out of ONNX Runtime, too, and why: src/engine/onnxruntime/mod.rs.
+WRONG_OPTIMIZERS = "Pad_Fusion;MatmulTransposeFusion"
+
+
 def session(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 2
-    # As the library has it (src/engine/onnxruntime): this one lets MaxPool swallow a Pad of zeros.
-    options.add_session_config_entry("optimization.disable_specified_optimizers", "Pad_Fusion")
+    options.add_session_config_entry("optimization.disable_specified_optimizers", WRONG_OPTIMIZERS)
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -7,20 +7,11 @@ import tensorflow as tf
 from model_zoo import MODELS
 from tensorflow.python.compiler.tensorrt import trt_convert
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("float32_products")]
 
 BATCHES = (1, 3)
 # What a hundred layers make of sums in another order, of the largest output.
 TOLERANCE = 2e-3
-
-
-@pytest.fixture(autouse=True)
-def float32_products():
-    """No TensorFloat-32, as in test_gpu_ops."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    yield
-    tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def values(structure) -> list[np.ndarray]:

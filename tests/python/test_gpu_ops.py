@@ -7,11 +7,10 @@ least, and right; those of `tensorrt_8_differs.txt` have to give other numbers. 
 import gpu_support
 import op_check
 import pytest
-import tensorflow as tf
 from conftest import _convert_function as convert
 from op_cases import CASES, reasons
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("float32_products")]
 
 STAYS_NATIVE = reasons("stays_native.txt")
 REFUSED = reasons("tensorrt_8_refuses.txt")
@@ -20,15 +19,6 @@ DIFFERS = reasons("tensorrt_8_differs.txt")
 NATIVE_FAILS = reasons("gpu_native_fails.txt")
 # TensorRT's functions of one element are a few units less exact than those of a CPU.
 RTOL = 1e-5
-
-
-@pytest.fixture(autouse=True)
-def float32_products():
-    """No TensorFloat-32: the cases' tolerances are float32's. Engines follow TensorFlow's setting."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    yield
-    tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name not in STAYS_NATIVE], ids=lambda c: c.name)

@@ -19,7 +19,7 @@ import pytest
 import tensorrt_rtx
 from onnx import TensorProto, helper, numpy_helper
 from op_cases import CASES
-from test_convert_direct import segment, session, to_onnx
+from test_convert_direct import WRONG_OPTIMIZERS, segment, session, to_onnx
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("TFTRT_EXAMPLES", ROOT / "target/release/examples")) / "onnx_to_half"
@@ -268,6 +268,7 @@ def rounding_session(path):
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT16, None) for name in halves)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("optimization.disable_specified_optimizers", WRONG_OPTIMIZERS)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]), len(halves)
 
 

@@ -105,19 +105,21 @@ MODEL_BYTES = 4 * (8 * 512 + 512 * 512 + 512 * 4)
 @pytest.mark.parametrize("device", cpp_programs.DEVICES)
 def test_versions_come_and_go_under_requests(device, models, tmp_path):
     curve = os.environ.get("TFTRT_RELOAD_CURVE", str(tmp_path / "curve.csv"))
+    # CUDA takes host memory for a while: over the first 16 reloads on an H200 it was 3 MB each, over 200 none.
+    reloads = RELOADS if device == "CPU" else max(RELOADS, 100)
     done = cpp_programs.run(
         cpp_programs.cpp_folder() / "serving_harness",
         f"--models={','.join(models)}",
-        f"--reloads={RELOADS}",
+        f"--reloads={reloads}",
         f"--curve={curve}",
         f"--tolerance={1e-4 if device == 'CPU' else 1e-2}",
         device=device,
-        timeout=120 + 5 * RELOADS,
+        timeout=120 + 5 * reloads,
         TF_FORCE_GPU_ALLOW_GROWTH="true",
     )
     report = json.loads(done.stdout.splitlines()[-1])
     totals, after = report["stats"]["totals"], report["stats_after"]["totals"]
-    assert report["requests"] > RELOADS and report["wrong"] == 0 and report["failed"] == 0, done.stderr[-4000:]
+    assert report["requests"] > reloads and report["wrong"] == 0 and report["failed"] == 0, done.stderr[-4000:]
     # Two models of the same engine names: each ran its own, and all on engines.
     assert totals["native_fallbacks"] == 0 and totals["engine_calls"] > 0
     # Requests were put together: fewer calls than requests.
@@ -126,12 +128,12 @@ def test_versions_come_and_go_under_requests(device, models, tmp_path):
     assert after["engines"] == 0 and after["contexts"] == 0 and report["stats_after"]["resources"] == []
     with open(curve) as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == RELOADS
+    assert len(lines) == reloads
     threads = [int(line["threads"]) for line in lines]
-    assert max(threads[RELOADS // 2 :]) <= max(threads[: RELOADS // 2]) + 2, threads
+    assert max(threads[reloads // 2 :]) <= max(threads[: reloads // 2]) + 2, threads
     assert report["threads_after"] <= report["threads_serving"]
     for column in ("resident_bytes", "device_bytes"):
         growth, error = slope([int(line[column]) for line in lines])
-        print(f"{column}: {growth:.0f} +- {error:.0f} bytes a reload, {RELOADS} reloads")
+        print(f"{column}: {growth:.0f} +- {error:.0f} bytes a reload, {reloads} reloads")
         # A version that stayed would be a model's weights a reload.
         assert growth - 3 * error < 0.2 * MODEL_BYTES, (column, growth, error)

@@ -156,9 +156,11 @@ def frozen(fn, specs) -> tuple[meta_graph_pb2.MetaGraphDef, object]:
 
 def run_graph(graph_def, constant, inputs):
     """The outputs of a GraphDef that has the inputs and outputs of `constant`."""
-    names = [t.name for t in constant.inputs], [t.name for t in constant.outputs]
-    pruned = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
-    return pruned.prune(*names)(*map(tf.constant, inputs))
+    # A session of its own: all functions of eager TensorFlow share one namespace, and each test has its TRTEngineOp_000_000_native_segment.
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        with tf.compat.v1.Session(graph=graph) as session:
+            return session.run([t.name for t in constant.outputs], {t.name: x for t, x in zip(constant.inputs, inputs)})
 
 
 def test_a_graph_from_cpp(tmp_path, stats):

@@ -19,6 +19,14 @@ mod shelf;
 mod tests;
 mod timing;
 
+pub use dir::{CacheDir, CacheDirError};
+pub use engines::EngineStore;
+pub use key::{EngineKey, FORMAT, TFTRT_VERSION, TimingKey};
+pub use timing::TimingStore;
+
+use std::fs::{self, DirEntry};
+use std::path::Path;
+
 /// Bytes in the cache of this user, engines and timings together; 0 where there is none. It makes no folder.
 pub fn bytes() -> u64 {
     let files = |folder: &Path| -> Vec<DirEntry> { fs::read_dir(folder).into_iter().flatten().flatten().collect() };
@@ -31,11 +39,3 @@ pub fn bytes() -> u64 {
         .map(|entry| size(&entry))
         .sum()
 }
-
-use std::fs::{self, DirEntry};
-use std::path::Path;
-
-pub use dir::{CacheDir, CacheDirError};
-pub use engines::EngineStore;
-pub use key::{EngineKey, FORMAT, TFTRT_VERSION, TimingKey};
-pub use timing::TimingStore;
