@@ -17,7 +17,7 @@ pub enum Attr<'a> {
     F(f32),
     S(&'a str),
     Ints(&'a [i64]),
-    Graph(onnx::GraphProto),
+    Graph(Box<onnx::GraphProto>),
 }
 
 /// What a builder had when it began on a graph inside a node.
@@ -309,7 +309,7 @@ fn attribute(name: &str, value: &Attr) -> onnx::AttributeProto {
             AttributeType::Ints
         }
         Attr::Graph(graph) => {
-            proto.g = Some(graph.clone());
+            proto.g = Some((**graph).clone());
             AttributeType::Graph
         }
     };

@@ -9,6 +9,7 @@
 mod builder;
 mod context;
 mod layout;
+mod nesting;
 mod ops;
 mod shape_inputs;
 mod value;
@@ -17,6 +18,7 @@ mod view;
 use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
+pub use nesting::may_nest;
 use prost::Message;
 pub use shape_inputs::shape_inputs;
 use value::{Form, Value};

@@ -274,6 +274,7 @@ fn attempt(
             infer: &|graph| context.host.infer_shapes(graph),
             preserve,
             left_alone,
+            control_flow: context.options.control_flow,
         },
     );
     constants::free_constants(&mut graph, has_effect);
@@ -452,6 +453,7 @@ impl Told<'_> {
                 "TF_TRT_MAX_ALLOWED_ENGINES": options.max_engines,
                 "TF_TRT_OP_DENYLIST": options.denied_ops,
                 "TF_TRT_OP_FAKELIST": options.fake_ops,
+                "TFTRT_CONTROL_FLOW": options.control_flow.name(),
                 "reject_all_fp_cast_ops": options.reject_fp_casts,
             }),
             native: report,

@@ -5,11 +5,11 @@
 //! graph as variables and results.
 
 use super::Converter;
-use crate::convert::Reason;
 use crate::convert::builder::{Attr, Declared};
 use crate::convert::context::{Context, State};
 use crate::convert::value::{Form, Value, ValueId};
 use crate::convert::view::View;
+use crate::convert::{Reason, nesting};
 use crate::graph::inner::{self, Inner};
 use crate::graph::{DType, NodeId, PartialShape, Port};
 use crate::proto::onnx;
@@ -24,6 +24,7 @@ fn supports(view: View) -> Result<(), Reason> {
         return Err("Too many loops and conditionals are inside each other.".into());
     }
     for inner in &inner::open(view.graph, view.id)? {
+        nesting::may_nest(view.op(), &inner.graph)?;
         for id in 0..inner.graph.nodes.len() {
             let node = &inner.graph.nodes[id];
             if !matches!(node.op(), "_Arg" | "_Retval") {
@@ -85,10 +86,12 @@ fn choice(cx: &mut Context) -> Result<(), Reason> {
         let before = cx.state.enter();
         let results = convert_inner(cx.state, inner, &args)?;
         let outputs = declared(cx.state, &results)?;
-        branches.push(cx.state.leave(before, &format!("{scope}/{name}"), &[], &outputs)?);
+        let branch = cx.state.leave(before, &format!("{scope}/{name}"), &[], &outputs)?;
+        nesting::may_hold("If", &branch)?;
+        branches.push(branch);
     }
     let count = branches[0].output.len();
-    let mut branches = branches.into_iter().map(Attr::Graph);
+    let mut branches = branches.into_iter().map(|graph| Attr::Graph(Box::new(graph)));
     let attrs: Vec<(&str, Attr)> = ["then_branch", "else_branch"].into_iter().zip(&mut branches).collect();
     let names = cx.state.builder.emit_many("If", &[&predicate], count, &attrs);
     names
@@ -143,8 +146,11 @@ fn looped(cx: &mut Context) -> Result<(), Reason> {
     let goes_on = convert_inner(state, &condition, &args)?;
     let outputs = declared(state, &[&goes_on[..1], nexts].concat())?;
     let graph = state.leave(before, &format!("{scope}/body"), &inputs, &outputs)?;
+    nesting::may_hold("Loop", &graph)?;
     let firsts: Vec<&str> = firsts.iter().map(String::as_str).collect();
-    let names = state.builder.emit_many("Loop", &firsts, variables, &[("body", Attr::Graph(graph))]);
+    let names = state
+        .builder
+        .emit_many("Loop", &firsts, variables, &[("body", Attr::Graph(Box::new(graph)))]);
     for (i, name) in names.into_iter().enumerate() {
         cx.give(i, Form::Plain, name)?;
     }

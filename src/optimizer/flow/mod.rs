@@ -17,6 +17,8 @@ mod fold;
 mod frame;
 mod functional;
 mod lists;
+mod nodes;
+mod part;
 mod sizes;
 mod trial;
 mod unroll;
@@ -28,6 +30,7 @@ use crate::convert::Reason;
 use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, inner, parse_input};
 use crate::proto::tensorflow as tf;
 use crate::segment;
+use crate::settings::ControlFlow;
 use frame::Unread;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -43,6 +46,7 @@ pub struct Rules<'a> {
     pub preserve: &'a HashSet<String>,
     /// Why nodes that stood for a loop or conditional came into no engine, by their names: these are not made.
     pub left_alone: &'a HashMap<String, Reason>,
+    pub control_flow: ControlFlow,
 }
 
 /// A graph whose control flow has been looked at.
@@ -85,6 +89,10 @@ pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
         graph,
         stays: HashMap::new(),
     };
+    if rules.control_flow == ControlFlow::Native {
+        flow.keep_all("Control flow stays native by TFTRT_CONTROL_FLOW=native.");
+        return flow;
+    }
     loop {
         flow.stays.clear();
         flow.choose_branches(&mut sizes, rules);
@@ -106,6 +114,19 @@ impl Flow {
         for id in nodes {
             let name = self.graph.nodes[id].name().to_string();
             self.stays.entry(name).or_insert_with(|| reason.to_string());
+        }
+    }
+
+    /// Remembers of all control flow why it stays.
+    fn keep_all(&mut self, reason: &str) {
+        let takers = frame::takers(&self.graph);
+        let branches = branch::switches(&self.graph);
+        let loops = frame::frames(&self.graph);
+        for switches in branches.values() {
+            self.keep(branch::parts(&self.graph, &takers, switches), reason);
+        }
+        for enters in loops.values() {
+            self.keep(frame::inside(&self.graph, &takers, enters), reason);
         }
     }
 
@@ -139,12 +160,18 @@ impl Flow {
             refused.clear();
         }
         let takers = frame::takers(&self.graph);
+        let mut stay: Vec<(HashSet<NodeId>, Reason)> = Vec::new();
         for (by, switches) in branch::switches(&self.graph) {
             if let Some(reason) = refused.get(&key(&self.graph, by)) {
                 let name = self.graph.nodes[by.node].name();
                 let reason = format!("In the conditional on '{name}', which stays as it is: {reason}.");
-                self.keep(branch::parts(&self.graph, &takers, &switches), &reason);
+                stay.push((branch::parts(&self.graph, &takers, &switches), reason));
             }
+        }
+        // What is inside another one is told of itself: the innermost come first.
+        stay.sort_by_key(|(nodes, _)| nodes.len());
+        for (nodes, reason) in stay {
+            self.keep(nodes, &reason);
         }
     }
 
@@ -170,131 +197,6 @@ impl Flow {
         }
         any
     }
-}
-
-impl Flow {
-    /// Makes one node of a loop or conditional that stays otherwise; whether there was one.
-    fn make_nodes(&mut self, sizes: &mut Sizes, rules: &Rules<'_>) -> bool {
-        let takers = frame::takers(&self.graph);
-        let mut tried: Vec<(HashSet<NodeId>, Result<(Graph, functional::Made), Reason>)> = Vec::new();
-        for (by, switches) in branch::switches(&self.graph) {
-            let made = branch_node(&self.graph, &takers, by, &switches, sizes, rules);
-            let done = made.is_ok();
-            tried.push((branch::parts(&self.graph, &takers, &switches), made));
-            if done {
-                break;
-            }
-        }
-        if !tried.iter().any(|(_, made)| made.is_ok()) {
-            for (name, enters) in frame::frames(&self.graph) {
-                let made = loop_node(&self.graph, &takers, &name, &enters, sizes, rules);
-                let done = made.is_ok();
-                tried.push((frame::inside(&self.graph, &takers, &enters), made));
-                if done {
-                    break;
-                }
-            }
-        }
-        let mut found = None;
-        for (nodes, made) in tried {
-            match made {
-                Ok(made) => found = Some(made),
-                // What is inside another one is told of itself.
-                Err(reason) => {
-                    for id in nodes {
-                        let name = self.graph.nodes[id].name();
-                        if let Some(stays) = self
-                            .stays
-                            .get_mut(name)
-                            .filter(|stays| !stays.contains(" As a node of an engine: "))
-                        {
-                            let reason = reason.trim_end_matches('.');
-                            stays.push_str(&format!(" As a node of an engine: {reason}."));
-                        }
-                    }
-                }
-            }
-        }
-        let Some((graph, made)) = found else { return false };
-        for (name, port) in &made.results {
-            sizes.take_over(&self.graph, name, *port);
-        }
-        tracing::info!("'{}' stands for a loop or conditional now.", made.node);
-        self.graph = graph;
-        true
-    }
-}
-
-/// The graph with the conditionals on `by` as one node. Err: why they stay.
-fn branch_node(
-    graph: &Graph,
-    takers: &[Vec<NodeId>],
-    by: Port,
-    switches: &[NodeId],
-    sizes: &Sizes,
-    rules: &Rules<'_>,
-) -> Result<(Graph, functional::Made), Reason> {
-    if !branch::is_scalar(graph, by) {
-        return Err("its predicate is no single bool".into());
-    }
-    let branches = branch::read(graph, takers, switches)?;
-    held(graph, branches.inside.iter().chain(&branches.switches), rules)?;
-    let before = switches.iter().flat_map(|&id| graph.nodes[id].control_inputs.iter().copied());
-    let before = before.filter(|id| !branches.inside.contains(id) && !switches.contains(id));
-    let waits = waits(graph, &before.collect::<Vec<_>>(), rules)?;
-    let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
-    let made = functional::of_branches(graph, by, &branches, &order, sizes, rules.infer, &waits)?;
-    as_node(graph, made, rules)
-}
-
-/// The graph with the loop `name` as one node. Err: why it stays.
-fn loop_node(
-    graph: &Graph,
-    takers: &[Vec<NodeId>],
-    name: &str,
-    enters: &[NodeId],
-    sizes: &Sizes,
-    rules: &Rules<'_>,
-) -> Result<(Graph, functional::Made), Reason> {
-    let frame = match frame::read(graph, takers, name, enters) {
-        Ok(frame) => frame,
-        Err(Unread::Outer) => return Err("it holds another loop that stays".into()),
-        Err(Unread::Because(reason)) => return Err(reason),
-    };
-    held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
-    let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
-    let waits = waits(graph, &frame.sources, rules)?;
-    let around = around(graph, takers, name, enters, &frame);
-    let made = functional::of_loop(graph, &frame, takers, &order, sizes, rules.infer, around, &waits)?;
-    as_node(graph, made, rules)
-}
-
-/// The graph after `made`, if the node may go into an engine with all that is in it.
-fn as_node(graph: &Graph, made: functional::Made, rules: &Rules<'_>) -> Result<(Graph, functional::Made), Reason> {
-    if let Some(reason) = rules.left_alone.get(&made.node) {
-        return Err(reason.clone());
-    }
-    let functional::Made { change, node, results } = made;
-    let fresh: Vec<String> = change.made.iter().map(|(def, _)| def.name.clone()).collect();
-    let fresh: Vec<String> = fresh
-        .into_iter()
-        .filter(|name| *name != node && graph.find(name).is_none())
-        .collect();
-    let after = changed(graph, change, rules)?;
-    convertible(&after, fresh.iter().map(String::as_str), rules)?;
-    let id = after
-        .find(&node)
-        .ok_or("the node that stands for it is not there; this is a bug in tftrt")?;
-    for part in &inner::open_within(&after, id)? {
-        let names = part.graph.nodes.iter().filter(|node| !matches!(node.op(), "_Arg" | "_Retval"));
-        convertible(&part.graph, names.map(Node::name), rules)?;
-    }
-    let change = Change {
-        gone: HashSet::new(),
-        made: Vec::new(),
-        sources: Vec::new(),
-    };
-    Ok((after, functional::Made { change, node, results }))
 }
 
 /// A node of the loop that the loop `name` is in; `None` where it is in none.
