@@ -373,6 +373,7 @@ def test_saved_and_loaded(dynamic, tmp_path, run_isolated):
             totals = tftrt.stats()["totals"]
             assert totals["engine_calls"] >= 1, totals
             if given == "x":
-                assert totals["builds"] == 0 and totals["native_fallbacks"] == 0, totals
+                # Of implicit batch mode's engines, one is given steps in front and a batch: that one runs natively.
+                assert totals["builds"] == 0 and totals["native_fallbacks"] <= {int(not dynamic)}, totals
         """
     )
