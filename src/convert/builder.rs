@@ -2,7 +2,7 @@
 
 use super::value;
 use crate::graph::{Constant, DType, PartialShape};
-use crate::proto::onnx;
+use crate::proto::{onnx, takes};
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +17,13 @@ pub enum Attr<'a> {
     F(f32),
     S(&'a str),
     Ints(&'a [i64]),
+    Graph(Box<onnx::GraphProto>),
+}
+
+/// What a builder had when it began on a graph inside a node.
+pub struct Outer {
+    nodes: Vec<onnx::NodeProto>,
+    made: HashMap<(String, Vec<String>, Vec<u8>), Vec<String>>,
 }
 
 #[derive(Default)]
@@ -39,7 +46,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    fn fresh(&mut self, what: &str) -> String {
+    pub fn fresh(&mut self, what: &str) -> String {
         let base = format!("{}/{what}", self.scope);
         let count = self.counts.entry(base.clone()).or_default();
         loop {
@@ -129,6 +136,50 @@ impl Builder {
         self.initializer(&constant)
     }
 
+    /// Begins a graph inside a node. What follows is part of it, up to [`Builder::leave`]; constants alone stay outside, where all see them.
+    pub fn enter(&mut self) -> Outer {
+        Outer {
+            nodes: std::mem::take(&mut self.nodes),
+            made: self.made.clone(),
+        }
+    }
+
+    /// Ends the graph begun by [`Builder::enter`]: one that takes `inputs` and gives `outputs`, tensors of it or of the graph around.
+    pub fn leave(&mut self, outer: Outer, name: &str, inputs: &[Declared], outputs: &[Declared]) -> Result<onnx::GraphProto, String> {
+        let mut nodes = std::mem::replace(&mut self.nodes, outer.nodes);
+        self.made = outer.made;
+        let own: HashSet<String> = nodes.iter().flat_map(|node| node.output.iter().cloned()).collect();
+        let mut given = HashSet::new();
+        let mut declared = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            // What comes from around, or is given already, is no output by itself.
+            let mut source = output.name.clone();
+            if !own.contains(&source) || !given.insert(source.clone()) {
+                source = self.fresh("Identity");
+                nodes.push(onnx::NodeProto {
+                    input: vec![output.name.clone()],
+                    output: vec![source.clone()],
+                    name: Some(source.clone()),
+                    op_type: Some("Identity".to_string()),
+                    ..Default::default()
+                });
+            }
+            declared.push(value_info(&source, output.dtype, &output.shape)?);
+        }
+        let needed = declared.iter().map(|info| info.name().to_string()).collect();
+        retain_needed(&mut nodes, needed);
+        Ok(onnx::GraphProto {
+            name: Some(name.to_string()),
+            node: nodes,
+            input: inputs
+                .iter()
+                .map(|input| value_info(&input.name, input.dtype, &input.shape))
+                .collect::<Result<_, _>>()?,
+            output: declared,
+            ..Default::default()
+        })
+    }
+
     /// Declares an input of the graph. Its open dimensions get names of their own: nothing says that they are equal to
     /// those of another input.
     pub fn input(&mut self, name: &str, dtype: DType, shape: &PartialShape) -> Result<(), String> {
@@ -169,27 +220,14 @@ impl Builder {
             }
         }
         self.nodes.extend(identities);
-        for port in self.nodes.iter_mut().flat_map(|n| n.input.iter_mut().chain(&mut n.output)) {
-            if let Some(name) = renamed.get(port) {
-                port.clone_from(name);
-            }
-        }
+        rename(&mut self.nodes, &renamed);
     }
 
     /// The model; nodes and initializers that no output needs are left out.
     pub fn finish(mut self, name: &str) -> onnx::ModelProto {
         self.name_outputs();
-        let mut needed: HashSet<String> = self.outputs.iter().map(|(o, _)| o.name().to_string()).collect();
-        let mut keep = vec![false; self.nodes.len()];
-        // Nodes stand after what they take, so one way back sees every use before its source.
-        for (node, keep) in self.nodes.iter().zip(&mut keep).rev() {
-            if node.output.iter().any(|o| needed.contains(o)) {
-                *keep = true;
-                needed.extend(node.input.iter().cloned());
-            }
-        }
-        let mut keep = keep.into_iter();
-        self.nodes.retain(|_| keep.next().unwrap_or(false));
+        let needed: HashSet<String> = self.outputs.iter().map(|(o, _)| o.name().to_string()).collect();
+        let needed = retain_needed(&mut self.nodes, needed);
         self.initializers.retain(|i| needed.contains(i.name()));
         onnx::ModelProto {
             ir_version: Some(IR_VERSION),
@@ -208,6 +246,41 @@ impl Builder {
                 ..Default::default()
             }),
             ..Default::default()
+        }
+    }
+}
+
+/// An input or output of a graph inside a node.
+pub struct Declared {
+    pub name: String,
+    pub dtype: DType,
+    pub shape: PartialShape,
+}
+
+/// Keeps the nodes that lead to the tensors `needed`; gives all that are needed then.
+fn retain_needed(nodes: &mut Vec<onnx::NodeProto>, mut needed: HashSet<String>) -> HashSet<String> {
+    let mut keep = vec![false; nodes.len()];
+    // Nodes stand after what they take, so one way back sees every use before its source.
+    for (node, keep) in nodes.iter().zip(&mut keep).rev() {
+        if node.output.iter().any(|o| needed.contains(o)) {
+            *keep = true;
+            needed.extend(takes(node).into_iter().map(str::to_string));
+        }
+    }
+    let mut keep = keep.into_iter();
+    nodes.retain(|_| keep.next().unwrap_or(false));
+    needed
+}
+
+fn rename(nodes: &mut [onnx::NodeProto], renamed: &HashMap<String, String>) {
+    for node in nodes {
+        for port in node.input.iter_mut().chain(&mut node.output) {
+            if let Some(name) = renamed.get(port) {
+                port.clone_from(name);
+            }
+        }
+        for graph in node.attribute.iter_mut().flat_map(|a| a.g.iter_mut().chain(&mut a.graphs)) {
+            rename(&mut graph.node, renamed);
         }
     }
 }
@@ -234,6 +307,10 @@ fn attribute(name: &str, value: &Attr) -> onnx::AttributeProto {
         Attr::Ints(v) => {
             proto.ints = v.to_vec();
             AttributeType::Ints
+        }
+        Attr::Graph(graph) => {
+            proto.g = Some((**graph).clone());
+            AttributeType::Graph
         }
     };
     proto.r#type = Some(kind as i32);

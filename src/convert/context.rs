@@ -1,13 +1,21 @@
 //! What a converter works with: its node, the values that its inputs have become, and the builder.
 
-use super::builder::{Attr, Builder};
+use super::builder::{Attr, Builder, Declared, Outer};
 use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
 use super::value::{Form, Steps, Value, ValueId};
 use super::view::View;
-use super::{Layout, Options, Reason};
+use super::{Layout, Options, Quantization, Reason};
 use crate::graph::{Constant, DType, Port};
+use crate::proto::onnx;
 use std::cell::Cell;
 use std::collections::HashMap;
+
+/// What there was before a graph inside a node.
+pub struct Scope {
+    values: Vec<Value>,
+    quantization: Quantization,
+    outer: Outer,
+}
 
 /// The values of a segment that is being converted.
 #[derive(Default)]
@@ -34,6 +42,53 @@ impl State {
 
     pub fn find(&self, port: Port) -> Option<ValueId> {
         self.ports.get(&port).copied()
+    }
+
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id]
+    }
+
+    /// A value that no node gives: a variable of a loop.
+    pub fn variable(&mut self, value: Value) -> ValueId {
+        self.values.push(value);
+        self.values.len() - 1
+    }
+
+    /// Runs `work` on another graph, whose nodes' values are its own.
+    pub fn on_graph<T>(&mut self, work: impl FnOnce(&mut State) -> T) -> T {
+        let (ports, scope) = (std::mem::take(&mut self.ports), self.builder.scope.clone());
+        let done = work(self);
+        self.ports = ports;
+        self.builder.scope = scope;
+        done
+    }
+
+    /// Makes `port` the value `id`.
+    pub fn set(&mut self, port: Port, id: ValueId) {
+        self.ports.insert(port, id);
+    }
+
+    /// Begins a graph inside a node: forms of values that are made there can be seen there only.
+    pub fn enter(&mut self) -> Scope {
+        Scope {
+            values: self.values.clone(),
+            quantization: std::mem::take(&mut self.options.quantization),
+            outer: self.builder.enter(),
+        }
+    }
+
+    /// Ends it, with its inputs and outputs.
+    pub fn leave(&mut self, scope: Scope, name: &str, inputs: &[Declared], outputs: &[Declared]) -> Result<onnx::GraphProto, Reason> {
+        self.values.truncate(scope.values.len());
+        for (now, mut before) in self.values.iter_mut().zip(scope.values) {
+            // The forms of a plain constant are constants, too, and those are outside.
+            if before.constant.is_some() && before.steps.is_none() {
+                before.take_names(now);
+            }
+            *now = before;
+        }
+        self.options.quantization = scope.quantization;
+        self.builder.leave(scope.outer, name, inputs, outputs)
     }
 
     /// The ONNX name of `value` in `form`; makes the form where it does not exist.
@@ -253,6 +308,11 @@ impl<'a, 's> Context<'a, 's> {
 
     pub fn value(&self, i: usize) -> &Value {
         &self.state.values[self.id(i)]
+    }
+
+    /// What the inputs have become.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
     }
 
     pub fn dtype(&self, i: usize) -> DType {

@@ -9,6 +9,7 @@
 mod builder;
 mod context;
 mod layout;
+mod nesting;
 mod ops;
 mod shape_inputs;
 mod value;
@@ -17,6 +18,7 @@ mod view;
 use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
+pub use nesting::may_nest;
 use prost::Message;
 pub use shape_inputs::shape_inputs;
 use value::{Form, Value};
@@ -78,9 +80,11 @@ pub fn supports(graph: &Graph, node: NodeId) -> Result<(), Reason> {
     (converter.supports)(view)
 }
 
-/// The names of all ops that have a converter.
+/// The names of all ops that have a converter, without those that no model has: loops and conditionals as the pass makes them.
 pub fn supported_ops() -> impl Iterator<Item = &'static str> {
-    ops::all().map(|c| c.op)
+    ops::all()
+        .map(|c| c.op)
+        .filter(|op| crate::graph::inner::functions_of(op).is_none())
 }
 
 /// What becomes of the nodes that a quantised model has (FakeQuant*, QuantizeAndDequantize*).
@@ -142,6 +146,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
     let int8 = model
         .graph
         .iter()
+        // (In a loop or a branch nothing is kept in int8.)
         .flat_map(|graph| &graph.node)
         .any(|node| node.op_type() == "QuantizeLinear");
     let bytes = model.encoded_len();
@@ -196,7 +201,7 @@ fn convert_input(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding
     })
 }
 
-fn convert_node(graph: &Graph, id: NodeId, state: &mut State) -> Result<(), Reason> {
+pub(in crate::convert) fn convert_node(graph: &Graph, id: NodeId, state: &mut State) -> Result<(), Reason> {
     supports(graph, id)?;
     let view = View { graph, id };
     let converter = ops::find(view.op()).ok_or("its op has no converter")?;

@@ -1,5 +1,6 @@
 //! Which inputs of a model are shapes themselves.
 
+use crate::proto::graphs_of;
 use crate::proto::onnx::{GraphProto, ModelProto, NodeProto};
 use bytes::Bytes;
 use prost::Message;
@@ -30,14 +31,11 @@ pub fn shape_inputs(model: &Bytes) -> Result<Vec<bool>, String> {
 }
 
 fn of_graph(graph: &GraphProto) -> Vec<bool> {
-    let producers: HashMap<&str, &NodeProto> = graph
-        .node
-        .iter()
-        .flat_map(|node| node.output.iter().map(move |output| (output.as_str(), node)))
-        .collect();
+    let mut nodes = Vec::new();
+    let mut producers: HashMap<&str, &NodeProto> = HashMap::new();
+    within(graph, &mut nodes, &mut producers);
     let mut shapes = HashSet::new();
-    let mut found: Vec<&str> = graph
-        .node
+    let mut found: Vec<&str> = nodes
         .iter()
         .flat_map(|node| {
             let operands = shape_operands(node.op_type());
@@ -53,10 +51,24 @@ fn of_graph(graph: &GraphProto) -> Vec<bool> {
             // What only asks for the shape of its operand needs none of its values.
             if !matches!(node.op_type(), "Shape" | "Size") {
                 found.extend(node.input.iter().map(String::as_str));
+                // What a loop or conditional gives comes of what its graphs give.
+                found.extend(graphs_of(node).flat_map(|graph| &graph.output).map(|output| output.name()));
             }
         }
     }
     graph.input.iter().map(|input| shapes.contains(input.name())).collect()
+}
+
+/// All nodes, with those of graphs inside nodes, and what gives each tensor. A variable of a loop is given by the loop.
+fn within<'a>(graph: &'a GraphProto, nodes: &mut Vec<&'a NodeProto>, producers: &mut HashMap<&'a str, &'a NodeProto>) {
+    for node in &graph.node {
+        nodes.push(node);
+        producers.extend(node.output.iter().map(|output| (output.as_str(), node)));
+        for inside in graphs_of(node) {
+            producers.extend(inside.input.iter().map(|input| (input.name(), node)));
+            within(inside, nodes, producers);
+        }
+    }
 }
 
 #[cfg(test)]

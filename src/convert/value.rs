@@ -98,6 +98,11 @@ impl Value {
         self.names[form as usize] = Some(name);
     }
 
+    /// Takes over the forms that `other`, the same value, has.
+    pub fn take_names(&mut self, other: &mut Value) {
+        self.names = std::mem::take(&mut other.names);
+    }
+
     /// Whether this is a batch of images of one pixel, whose elements lie alike in both orders.
     pub fn pixel_batch(&self) -> bool {
         matches!(self.dims[..], [_, Some(1), Some(1), Some(channels)] if channels > 0)

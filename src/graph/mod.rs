@@ -4,6 +4,7 @@
 mod annotated;
 pub mod contents;
 mod dtype;
+pub mod inner;
 mod shape;
 mod tensor;
 
@@ -186,11 +187,16 @@ impl Graph {
 
     /// The value at `port` if it is a `Const` that can be read, seen through `Identity`.
     pub fn constant(&self, port: Port) -> Option<Constant> {
-        let mut port = port;
+        let node = self.constant_node(port)?;
+        Constant::from_proto(self.nodes[node].attr_tensor("value")?).ok()
+    }
+
+    /// The `Const` that `port` is the value of, seen through `Identity`.
+    pub fn constant_node(&self, mut port: Port) -> Option<NodeId> {
         loop {
             let node = &self.nodes[port.node];
             match node.op() {
-                "Const" if port.index == 0 => return Constant::from_proto(node.attr_tensor("value")?).ok(),
+                "Const" if port.index == 0 => return Some(port.node),
                 "Identity" | "Snapshot" | "StopGradient" => port = *node.inputs.first()?,
                 _ => return None,
             }

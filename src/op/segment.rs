@@ -3,7 +3,7 @@
 use super::attrs::Attrs;
 use crate::convert::{self, Model, Quantization};
 use crate::fault::{self, Point};
-use crate::graph::{DType, Graph, PartialShape, contents};
+use crate::graph::{DType, Graph, PartialShape, contents, inner};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
 use crate::settings::Settings;
@@ -105,7 +105,15 @@ pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String>
             text(input);
         }
         // Attributes whose names begin with '_' are hints of TensorFlow's own passes, and differ from load to load.
-        for (name, value) in node.attr.iter().filter(|(name, _)| !name.starts_with('_')) {
+        // What a loop or conditional runs stands in the graphs inside it; its functions' names number the engines of a process.
+        let functions = if node.attr.contains_key(inner::GRAPHS) {
+            inner::functions_of(&node.op)
+        } else {
+            None
+        };
+        let is_name = |name: &str| functions.is_some_and(|functions| functions.contains(&name));
+        let counts = |name: &str| !name.starts_with('_') || name == inner::GRAPHS || name == inner::VARIABLES;
+        for (name, value) in node.attr.iter().filter(|(name, _)| counts(name) && !is_name(name)) {
             attrs.extend_from_slice(name.as_bytes());
             match (&value.value, contents::mark(node)) {
                 (Some(Value::Tensor(tensor)), Some(place)) if name == "value" => {

@@ -8,6 +8,7 @@ mod body;
 mod constants;
 mod engine_node;
 mod flow;
+mod inner_functions;
 mod params;
 mod rewrite;
 
@@ -66,6 +67,9 @@ pub struct Item<'a> {
 pub trait Host {
     /// The function of a graph with `_Arg` and `_Retval` nodes (TensorFlow's GraphToFunctionDef). Err: why it is none.
     fn function_from_graph(&self, graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String>;
+
+    /// What TensorFlow infers of the outputs of a graph's nodes, by name; `None` where no shapes fit.
+    fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>>;
 
     /// Whether an op, by type, has a state.
     fn is_stateful(&self, op: &str) -> bool;
@@ -173,31 +177,104 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     let Some(params) = effective_params(params, item.id, item.function_attrs)? else {
         return Ok(Outcome::default());
     };
-    let Item {
+    let mut given = Given::new(item)?;
+    // Loops and conditionals that could be one node each, and came into no engine: by that node's name, why.
+    let mut left_alone = HashMap::new();
+    loop {
+        match attempt(&params, &mut given, context, &left_alone)? {
+            Attempt::Done(outcome) => return Ok(*outcome),
+            Attempt::Again(without) => left_alone.extend(without),
+        }
+    }
+}
+
+/// An item as it is worked on.
+struct Given<'a> {
+    id: &'a str,
+    /// Gone after an attempt that is the only one.
+    graph: Option<Graph>,
+    /// Whether there may be another attempt.
+    steered: bool,
+    library: Option<tf::FunctionDefLibrary>,
+    versions: Option<tf::VersionDef>,
+    version: i32,
+    debug_info: Option<tf::GraphDebugInfo>,
+    sizes: HashMap<String, Vec<Vec<i64>>>,
+    preserve: HashSet<String>,
+    default_device: String,
+}
+
+impl<'a> Given<'a> {
+    fn new(item: Item<'a>) -> Result<Self, OptimizeError> {
+        let Item { id, graph: mut def, .. } = item;
+        let library = def.library.take();
+        let versions = def.versions.take();
+        #[allow(deprecated)] // Kept as it is: old graphs have it.
+        let version = def.version;
+        let debug_info = def.debug_info.take();
+        let graph = Graph::new(def, item.shapes).map_err(|source| OptimizeError::Graph { id: id.into(), source })?;
+        Ok(Given {
+            id,
+            preserve: preserved_nodes(item.preserve, &graph),
+            steered: graph.nodes.iter().any(|node| matches!(node.op(), "Switch" | "Enter")),
+            graph: Some(graph),
+            library,
+            versions,
+            version,
+            debug_info,
+            sizes: item.sizes,
+            default_device: item.default_device,
+        })
+    }
+
+    fn graph(&mut self) -> Graph {
+        let graph = if self.steered { self.graph.clone() } else { self.graph.take() };
+        graph.unwrap_or_default()
+    }
+}
+
+/// What came of an attempt.
+enum Attempt {
+    Done(Box<Outcome>),
+    /// These loops and conditionals, by the names of the nodes that stood for them, are to stay as they were: why.
+    Again(HashMap<String, Reason>),
+}
+
+fn done(outcome: Outcome) -> Result<Attempt, OptimizeError> {
+    Ok(Attempt::Done(Box::new(outcome)))
+}
+
+fn attempt(
+    params: &Params,
+    given: &mut Given<'_>,
+    context: &Context<'_>,
+    left_alone: &HashMap<String, Reason>,
+) -> Result<Attempt, OptimizeError> {
+    let graph = given.graph();
+    let Given {
         id,
-        graph: mut def,
-        shapes,
+        library,
+        versions,
+        version,
+        debug_info,
         sizes,
         preserve,
         default_device,
         ..
-    } = item;
-    let library = def.library.take();
-    let versions = def.versions.take();
-    #[allow(deprecated)] // Kept as it is: old graphs have it.
-    let version = def.version;
-    let debug_info = def.debug_info.take();
-    let graph = Graph::new(def, shapes).map_err(|source| OptimizeError::Graph { id: id.into(), source })?;
-    let preserve = preserved_nodes(preserve, &graph);
+    } = given;
+    let id = *id;
     // TensorFlow calls `_Arg` stateful, so that it is not pruned; it does nothing.
     let has_effect = |op: &str| op != "_Arg" && (context.host.is_stateful(op) || segment::steers(op));
     let flow::Flow { mut graph, stays } = flow::take_out(
         graph,
-        flow::Sizes(sizes),
+        flow::Sizes(sizes.clone()),
         &flow::Rules {
             supports: &|graph, id| may_enter(context, graph, id),
             has_effect: &has_effect,
-            preserve: &preserve,
+            infer: &|graph| context.host.infer_shapes(graph),
+            preserve,
+            left_alone,
+            control_flow: context.options.control_flow,
         },
     );
     constants::free_constants(&mut graph, has_effect);
@@ -205,12 +282,12 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         minimum_size: params.minimum_segment_size,
         implicit_batch: params.use_implicit_batch,
         static_engine: !params.is_dynamic_op,
-        default_device: Device::parse(&default_device).unwrap_or_default(),
+        default_device: Device::parse(default_device).unwrap_or_default(),
     };
     let request = segment::Request {
         rules: &rules,
         options: context.options,
-        preserve: &preserve,
+        preserve,
         supports: context.supports,
         is_stateful: &|op| context.host.is_stateful(op),
     };
@@ -228,17 +305,20 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         }
     }
     let mut segments = found.segments;
+    if let Some(without) = outside(&graph, &segments, &native) {
+        return Ok(Attempt::Again(without));
+    }
     let told = Told {
         id,
-        params: &params,
+        params,
         context,
         graph: &graph,
     };
     let maker = Maker {
-        params: &params,
+        params,
         context,
         rules: &rules,
-        versions: &versions,
+        versions,
         explicit_precision: graph.nodes.iter().any(|node| is_explicit(node.op())),
     };
     let mut membership = Membership::new(&graph, &constants, &segments);
@@ -269,14 +349,17 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
                 );
                 leave_native(&mut native, &graph, &segment, &format!("In a segment that stays native: {why}."));
             }
+            if let Some(without) = outside(&graph, &segments, &native) {
+                return Ok(Attempt::Again(without));
+            }
             membership = Membership::new(&graph, &constants, &segments);
         }
     }
     let drawings = told.drawings(&membership, &made, &native);
     if segments.is_empty() {
-        return Ok(Outcome::unchanged(told.record(&native, &[], &[]), drawings));
+        return done(Outcome::unchanged(told.record(&native, &[], &[]), drawings));
     }
-    let (mut engines, mut functions): (Vec<Engine>, Vec<tf::FunctionDef>) = made.into_iter().unzip();
+    let (mut engines, functions): (Vec<Engine>, Vec<Vec<tf::FunctionDef>>) = made.into_iter().unzip();
     for (engine, segment) in engines.iter().zip(&segments) {
         tracing::info!("{} replaces {} nodes of the graph '{id}'.", engine.node.name, segment.nodes.len());
         told.log(engine, segment);
@@ -288,15 +371,15 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
     }
     let internal = |why| OptimizeError::Internal { id: id.into(), why };
     let nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines)).map_err(internal)?;
-    let mut library = library.unwrap_or_default();
-    library.function.append(&mut functions);
+    let mut library = library.take().unwrap_or_default();
+    library.function.extend(functions.into_iter().flatten());
     #[allow(deprecated)]
     let rewritten = tf::GraphDef {
         node: nodes,
-        versions,
-        version,
+        versions: versions.take(),
+        version: *version,
         library: Some(library),
-        debug_info,
+        debug_info: debug_info.take(),
     };
     // Constants that several segments take are in each: that can be too much.
     let size = rewritten.encoded_len();
@@ -309,13 +392,25 @@ pub fn optimize_with(params: &Params, item: Item<'_>, context: &Context<'_>) -> 
         for segment in &segments {
             leave_native(&mut native, &graph, segment, &why);
         }
-        return Ok(Outcome::unchanged(told.record(&native, &[], &[]), drawings));
+        return done(Outcome::unchanged(told.record(&native, &[], &[]), drawings));
     }
-    Ok(Outcome {
+    done(Outcome {
         graph: Some(rewritten),
         record: Some(record),
         drawings,
     })
+}
+
+/// Of the nodes that stand for loops and conditionals, those that are in no segment, and why; `None` where there are none. As they
+/// were before, what is in them may be in engines still.
+fn outside(graph: &Graph, segments: &[Segment], native: &BTreeMap<NodeId, Reason>) -> Option<HashMap<String, Reason>> {
+    let mut made = flow::made_nodes(graph).peekable();
+    made.peek()?;
+    let inside: HashSet<NodeId> = segments.iter().flat_map(|segment| segment.nodes.iter().copied()).collect();
+    let out = made.filter(|id| !inside.contains(id));
+    let reason = |id: &NodeId| native.get(id).cloned().unwrap_or_else(|| "it came into no engine".into());
+    let found: HashMap<String, Reason> = out.map(|id| (graph.nodes[id].name().to_string(), reason(&id))).collect();
+    (!found.is_empty()).then_some(found)
 }
 
 /// Whether a node may be in an engine, wherever it stands in the graph.
@@ -358,6 +453,7 @@ impl Told<'_> {
                 "TF_TRT_MAX_ALLOWED_ENGINES": options.max_engines,
                 "TF_TRT_OP_DENYLIST": options.denied_ops,
                 "TF_TRT_OP_FAKELIST": options.fake_ops,
+                "TFTRT_CONTROL_FLOW": options.control_flow.name(),
                 "reject_all_fp_cast_ops": options.reject_fp_casts,
             }),
             native: report,
@@ -381,7 +477,7 @@ impl Told<'_> {
     fn drawings(
         &self,
         membership: &Membership<'_>,
-        made: &[(Engine, tf::FunctionDef)],
+        made: &[(Engine, Vec<tf::FunctionDef>)],
         native: &BTreeMap<NodeId, Reason>,
     ) -> Option<[String; 2]> {
         let order = self.context.draw.then(|| segment::topological_order(self.graph).ok()).flatten()?;
@@ -497,8 +593,9 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// The engine and its native function. Err: why the segment has to stay native.
-    fn engine(&self, name: &str, segment: &Segment, mut cut: Cut) -> Result<(Engine, tf::FunctionDef), String> {
+    /// The engine and its functions: what the loops and conditionals in it run, and the native segment. Err: why the segment has to
+    /// stay native.
+    fn engine(&self, name: &str, segment: &Segment, mut cut: Cut) -> Result<(Engine, Vec<tf::FunctionDef>), String> {
         cut.body.versions = self.versions.clone();
         let (size, limit) = (cut.body.encoded_len(), self.context.message_limit);
         if size > limit {
@@ -507,8 +604,10 @@ impl Maker<'_> {
             ));
         }
         let function_name = format!("{name}_native_segment");
-        let body = std::mem::take(&mut cut.body);
-        let function = self.context.host.function_from_graph(body, &function_name)?;
+        let mut body = std::mem::take(&mut cut.body);
+        let mut functions = Vec::new();
+        inner_functions::make(self.context.host, &mut body, &function_name, &mut functions)?;
+        functions.push(self.context.host.function_from_graph(body, &function_name)?);
         let node = engine_node::engine_node(
             name,
             &function_name,
@@ -518,7 +617,7 @@ impl Maker<'_> {
             &cut,
             &self.rules.default_device,
         );
-        Ok((Engine { cut, node }, function))
+        Ok((Engine { cut, node }, functions))
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Gives {
     Bool,
     /// What the attribute `to` says.
     To,
+    /// What the graphs inside declare.
+    Declared,
 }
 
 /// The half types that ONNX admits for the op's type in opset 17.
@@ -110,6 +112,7 @@ const REMAINDER: Reason = "a remainder: it jumps where its operands are rounded"
 const ANGLE: Reason = "a function of an angle: of many turns half keeps too few bits";
 const STEEP: Reason = "steep at the edge of its domain: rounding its argument shows, or leaves the domain";
 const GROWS: Reason = "grows exponentially: it leaves FP16's range for arguments over 11";
+const INSIDE: Reason = "a loop or conditional: what is inside it computes in float32, and so does what it hands on from round to round";
 const FLOAT_ONLY: Reason = "ONNX has no half for it";
 /// TensorRT finds what it may compute in INT8 by the DequantizeLinear right before it.
 pub const IN_STEPS: Reason = "its operands come of int8: a Cast between would keep the engine from computing in INT8";
@@ -196,7 +199,7 @@ const fn line(op: &'static str, takes: Takes, gives: Gives, admits: Admits, role
 }
 
 use Admits::{Both, Float16, Neither};
-use Gives::{Bool, Int64, Same, SameThenFloat, SameThenInt64, To};
+use Gives::{Bool, Declared, Int64, Same, SameThenFloat, SameThenInt64, To};
 use Role::{Any, Compare, Follow, Keep, KeepIf, Move, Seed, SeedIf};
 use Takes::{All, At};
 
@@ -250,6 +253,7 @@ const RULES: &[Rule] = &[
     line("HardSigmoid", All, Same, Float16, Follow),
     line("HardSwish", All, Same, Float16, Follow),
     line("Identity", All, Same, Both, Move),
+    line("If", At(&[]), Declared, Neither, Keep(INSIDE)),
     line("InstanceNormalization", All, Same, Float16, Keep(STATISTICS)),
     line("IsInf", All, Bool, Neither, Keep(FLOAT_ONLY)),
     line("IsNaN", All, Bool, Both, Compare),
@@ -260,6 +264,7 @@ const RULES: &[Rule] = &[
     line("LessOrEqual", All, Bool, Both, Compare),
     line("Log", All, Same, Both, Keep(LOGARITHM)),
     line("LogSoftmax", All, Same, Both, Keep(EXPONENTIAL_SUM)),
+    line("Loop", At(&[]), Declared, Neither, Keep(INSIDE)),
     line("MatMul", All, Same, Both, Seed),
     line("Max", All, Same, Both, Follow),
     line("MaxPool", All, SameThenInt64, Float16, Follow),

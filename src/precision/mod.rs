@@ -34,6 +34,10 @@
 //! A tensor is cast once, however many nodes ask for it, and never to and fro. A Cast that the model has from half, or to it, serves
 //! as ours.
 //!
+//! # Loops and conditionals
+//!
+//! What is inside a Loop or an If stays as it is, and so does all that it takes from around it, its own inputs and results.
+//!
 //! # What this cannot know
 //!
 //! Activations that leave FP16's range in a half node become infinite: only data would tell. BF16 has float32's range, but in opset
@@ -94,8 +98,6 @@ pub enum PrecisionError {
     NoGraph,
     #[error("the ONNX model is of opset {found}; the rewrite to half knows opset {OPSET} and later")]
     Opset { found: i64 },
-    #[error("node '{node}' ({op}) has a graph inside; the rewrite to half takes graphs without subgraphs")]
-    Subgraph { node: String, op: String },
     #[error("node '{node}' ({op}) takes '{tensor}', which no input, initializer or earlier node gives")]
     Undefined { node: String, op: String, tensor: String },
     #[error("'{tensor}' is given twice in the ONNX model")]
@@ -119,7 +121,7 @@ pub struct Summary {
     pub kept: BTreeMap<&'static str, usize>,
 }
 
-/// The serialized model `onnx` (an `onnx.ModelProto` of opset 17 or later, weights inside, no subgraphs), computing in `to` where
+/// The serialized model `onnx` (an `onnx.ModelProto` of opset 17 or later, weights inside), computing in `to` where
 /// that is sound. Inputs and outputs keep names, types and shapes. A model that was rewritten to `to` before comes back as it is.
 pub fn to_half(onnx: &[u8], to: Half) -> Result<Bytes, PrecisionError> {
     let (model, _) = rewrite(onnx::ModelProto::decode(onnx)?, to)?;

@@ -5,7 +5,7 @@
 
 use super::assign::Plan;
 use super::keep::Role;
-use super::tensors::{Source, Tensors};
+use super::tensors::{Source, Tensors, inside};
 use super::{Half, PrecisionError, range};
 use crate::proto::onnx;
 use crate::proto::onnx::attribute_proto::AttributeType;
@@ -25,7 +25,9 @@ pub fn apply(all: &Tensors, plan: &Plan, to: Half) -> Result<(onnx::GraphProto, 
         halves: Vec::new(),
         casts: 0,
     };
-    let outputs: HashSet<&str> = all.graph.output.iter().map(|o| o.name()).collect();
+    let mut outputs: HashSet<&str> = all.graph.output.iter().map(|o| o.name()).collect();
+    // What graphs inside nodes take by name keeps its name, too.
+    outputs.extend(all.graph.node.iter().flat_map(inside));
     for (id, tensor) in all.tensors.iter().enumerate() {
         if matches!(tensor.source, Source::Input | Source::Constant(_)) {
             writer.forms[id].float = true;
@@ -97,6 +99,12 @@ impl<'t> Writer<'t, '_> {
                 None => false,
             };
             *name = self.form(id, half)?;
+        }
+        for id in inside(source)
+            .filter_map(|name| all.find(name))
+            .filter(|&id| all.tensors[id].is_float())
+        {
+            self.form(id, false)?;
         }
         for &(position, id) in all.nodes[i].iter().flat_map(|node| &node.results) {
             if self.plan.half[i] {

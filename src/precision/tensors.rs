@@ -3,8 +3,8 @@
 use super::keep::{self, Gives, Role, Rule};
 use super::range::Loss;
 use super::{Half, PrecisionError};
-use crate::proto::onnx;
 use crate::proto::onnx::tensor_proto::DataType;
+use crate::proto::{graphs_of, onnx, takes};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
@@ -47,6 +47,18 @@ impl Tensor<'_> {
     pub fn is_float(&self) -> bool {
         self.dtype == FLOAT
     }
+}
+
+/// What the graphs inside a node take by name, at all depths.
+pub fn inside(node: &onnx::NodeProto) -> impl Iterator<Item = &str> {
+    takes(node).into_iter().skip(node.input.len())
+}
+
+/// The type of output `at` of a loop or conditional, as the graph inside declares it. (A loop's first output inside is its condition.)
+fn declared(node: &onnx::NodeProto, at: usize) -> i32 {
+    let at = if node.op_type() == "Loop" { at + 1 } else { at };
+    let output = graphs_of(node).next().and_then(|graph| graph.output.get(at));
+    output.map_or(UNKNOWN, element_type)
 }
 
 /// A node on float32 tensors whose type may be chosen, or any other (`None` in [`Tensors::nodes`]).
@@ -130,11 +142,11 @@ impl<'a> Tensors<'a> {
     fn resolve(&mut self, i: usize) -> Result<Option<Node>, PrecisionError> {
         let graph = self.graph;
         let node = &graph.node[i];
-        if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
-            return Err(PrecisionError::Subgraph {
-                node: node.name().to_string(),
-                op: node.op_type().to_string(),
-            });
+        // What a loop or branch takes from around it, it takes as it was.
+        for name in inside(node) {
+            if let Some(id) = self.find(name) {
+                self.tensors[id].needed_in_float = true;
+            }
         }
         let ours = matches!(node.domain(), "" | "ai.onnx");
         let rule = keep::rule(node.op_type()).filter(|_| ours);
@@ -191,6 +203,7 @@ impl<'a> Tensors<'a> {
                 (Some(Gives::Int8), _) => (false, DataType::Int8 as i32),
                 (Some(Gives::Bool), _) => (false, DataType::Bool as i32),
                 (Some(Gives::To), _) => (false, self.cast_to(i)),
+                (Some(Gives::Declared), at) => (false, declared(node, at)),
                 (None, _) => (false, UNKNOWN),
             };
             let id = self.define(name, dtype, Source::Node(i))?;

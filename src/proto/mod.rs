@@ -12,3 +12,20 @@ pub mod onnx {
 
 /// protobuf's own limit on one message, in bytes: a serialized graph or model must stay under it.
 pub const MESSAGE_LIMIT: usize = (1 << 31) - 1;
+
+/// The graphs inside a node.
+pub fn graphs_of(node: &onnx::NodeProto) -> impl Iterator<Item = &onnx::GraphProto> {
+    node.attribute
+        .iter()
+        .flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+}
+
+/// All that a node takes by name: its inputs, and what the graphs inside it take.
+pub fn takes(node: &onnx::NodeProto) -> Vec<&str> {
+    let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
+    for graph in graphs_of(node) {
+        names.extend(graph.output.iter().map(|output| output.name()));
+        names.extend(graph.node.iter().flat_map(takes));
+    }
+    names
+}

@@ -15,6 +15,7 @@ const BY_REASON: &[(&str, &str)] = &[
         "Raise TF_TRT_MAX_ALLOWED_ENGINES (0: no limit), or convert what parts the segments.",
     ),
     ("TF_TRT_OP_DENYLIST", "Take {op} out of TF_TRT_OP_DENYLIST."),
+    ("TFTRT_CONTROL_FLOW", "Unset TFTRT_CONTROL_FLOW."),
     (
         "reject_all_fp_cast_ops",
         "Take reject_all_fp_cast_ops out of TF_TRT_EXPERIMENTAL_FEATURES.",

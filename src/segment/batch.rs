@@ -71,6 +71,8 @@ pub fn implicit_batch(graph: &Graph, node: NodeId) -> Result<Batch, Reason> {
         // The first inputs are sizes and filter; the third is the gradient, which has the batch.
         "Conv2DBackpropInput" | "Conv3DBackpropInputV2" => inputs.get(2..3).unwrap_or_default(),
         op if BROADCASTING.contains(&op) => inputs,
+        // Numbers, conditions and weights stand among what goes in.
+        "StatelessIf" | "StatelessWhile" => inputs,
         _ => inputs.get(..1).unwrap_or_default(),
     };
     let mut leading: Option<&[Option<i64>]> = None;

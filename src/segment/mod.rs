@@ -346,7 +346,15 @@ fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &
             excluded.insert(id, reason.clone());
         }
     };
-    let size = |segment: &Segment| segment.nodes.iter().filter(|&&id| !passes_through(graph.nodes[id].op())).count();
+    // A loop or conditional counts for what is in it, and at least for one.
+    let weight = |id: NodeId| match crate::graph::inner::functions(&graph.nodes[id]) {
+        Some(_) => crate::graph::inner::weight(&graph.nodes[id]).max(1),
+        None => 1,
+    };
+    let size = |segment: &Segment| -> usize {
+        let counted = segment.nodes.iter().filter(|&&id| !passes_through(graph.nodes[id].op()));
+        counted.map(|&id| weight(id)).sum()
+    };
     let mut consumed: HashSet<NodeId> = HashSet::new();
     let mut home: Vec<Option<usize>> = vec![None; graph.nodes.len()];
     for (at, segment) in segments.iter().enumerate() {

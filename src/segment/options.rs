@@ -1,6 +1,6 @@
 //! What the environment says about segmentation (guide sections 6.6, 6.7 and 6.11).
 
-use crate::settings::Settings;
+use crate::settings::{ControlFlow, Settings};
 use std::collections::BTreeSet;
 
 /// `TF_TRT_MAX_ALLOWED_ENGINES` where it is not set.
@@ -17,6 +17,8 @@ pub struct SegmentOptions {
     pub fake_ops: BTreeSet<String>,
     /// Casts from one floating-point type to another never go into an engine (guide, section 6.7).
     pub reject_fp_casts: bool,
+    /// What becomes of loops and conditionals, before there are segments.
+    pub control_flow: ControlFlow,
 }
 
 impl Default for SegmentOptions {
@@ -26,6 +28,7 @@ impl Default for SegmentOptions {
             denied_ops: BTreeSet::new(),
             fake_ops: BTreeSet::new(),
             reject_fp_casts: false,
+            control_flow: ControlFlow::default(),
         }
     }
 }
@@ -37,6 +40,7 @@ impl From<&Settings> for SegmentOptions {
             denied_ops: settings.op_denylist.clone(),
             fake_ops: settings.op_fakelist.clone(),
             reject_fp_casts: settings.experimental.reject_all_fp_cast_ops,
+            control_flow: settings.control_flow,
         }
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 
 pub use log_modules::{ALL as ALL_MODULES, LOG_MODULES, LogModule, module_of};
 pub use reader::Warning;
-pub use values::{BuildPolicy, CacheFolder, Experimental, Fp16Method, HalfType, ProfilingVerbosity, Report};
+pub use values::{BuildPolicy, CacheFolder, ControlFlow, Experimental, Fp16Method, HalfType, ProfilingVerbosity, Report};
 pub use variables::{Kind, ReadAt, VARIABLES, Variable, WITHOUT_EFFECT};
 
 use reader::{Reader, unknown_variables, warn_once, without_effect};
@@ -49,6 +49,7 @@ pub struct Settings {
     /// Of built engines on disk. `None`: no limit.
     pub cache_max_bytes: Option<u64>,
     pub build: BuildPolicy,
+    pub control_flow: ControlFlow,
     pub cuda_graphs: bool,
     /// 1 or more; for each engine, profile and stream.
     pub max_contexts: usize,
@@ -86,6 +87,7 @@ impl Default for Settings {
             // Some dozens of engines of a few hundred megabytes.
             cache_max_bytes: Some(16 << 30),
             build: BuildPolicy::Inline,
+            control_flow: ControlFlow::Engine,
             cuda_graphs: true,
             max_contexts: 4,
             builder_optimization_level: None,
@@ -172,6 +174,7 @@ impl Settings {
                 },
             },
             build: read.choice(BUILD, default.build),
+            control_flow: read.choice(CONTROL_FLOW, default.control_flow),
             cuda_graphs: read.bool(CUDA_GRAPHS, default.cuda_graphs),
             max_contexts: read
                 .integer_in(MAX_CONTEXTS, 1..=i32::MAX, "4")

@@ -106,6 +106,9 @@ fn choices_are_known_by_name() {
     assert_eq!(quiet(&[(BUILD, "never")]).build, BuildPolicy::Never);
     assert_eq!(quiet(&[(VERBOSITY, "none")]).profiling_verbosity, ProfilingVerbosity::None);
     assert_eq!(quiet(&[(VERBOSITY, "detailed")]).profiling_verbosity, ProfilingVerbosity::Detailed);
+    assert_eq!(quiet(&[]).control_flow, ControlFlow::Engine);
+    assert_eq!(quiet(&[(CONTROL_FLOW, "Unroll")]).control_flow, ControlFlow::Unroll);
+    assert_eq!(quiet(&[(CONTROL_FLOW, "native")]).control_flow, ControlFlow::Native);
     assert_eq!(quiet(&[(HALF_TYPE, "bfloat16")]).half_type, HalfType::BFloat16);
     assert_eq!(quiet(&[(FP16_METHOD, "flags")]).fp16_method, Fp16Method::Flags);
     assert_eq!(quiet(&[(FP16_METHOD, "rewrite")]).fp16_method, Fp16Method::Rewrite);

@@ -77,6 +77,17 @@ choices! {
         Never = "never",
     }
 
+    /// What becomes of the loops and conditionals of a graph that is converted.
+    pub enum ControlFlow {
+        /// Those that can be neither unrolled nor chosen go into engines as they are.
+        #[default]
+        Engine = "engine",
+        /// Only unrolled loops and conditionals that are choices go in.
+        Unroll = "unroll",
+        /// All stay as they are.
+        Native = "native",
+    }
+
     /// What an engine keeps of its layers, for profilers and the engine inspector.
     pub enum ProfilingVerbosity {
         /// TensorRT's own default.

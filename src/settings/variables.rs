@@ -1,6 +1,6 @@
 //! The table of variables, and their names.
 
-use super::values::{BuildPolicy, Fp16Method, HalfType, ProfilingVerbosity};
+use super::values::{BuildPolicy, ControlFlow, Fp16Method, HalfType, ProfilingVerbosity};
 
 /// What a variable's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +218,15 @@ pub const VARIABLES: &[Variable] = &[
                calls run the native segment (saving waits for it); never, nobody.",
     },
     Variable {
+        name: CONTROL_FLOW,
+        kind: Kind::Choice(ControlFlow::NAMES),
+        default: "engine",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "What becomes of loops and conditionals when a graph is converted: engine, loops of known length are unrolled, cheap \
+               conditionals made choices, and the others go into engines as ONNX's Loop and If; unroll, the others stay native; native, all do.",
+    },
+    Variable {
         name: CUDA_GRAPHS,
         kind: Kind::Bool,
         default: "true",
@@ -338,6 +347,7 @@ pub(super) const MAX_CONTEXTS: &str = "TFTRT_MAX_CONTEXTS";
 pub(super) const OPTIMIZATION_LEVEL: &str = "TFTRT_BUILDER_OPTIMIZATION_LEVEL";
 pub(super) const BUILDER_IDLE: &str = "TFTRT_BUILDER_IDLE_SECONDS";
 pub(super) const VERBOSITY: &str = "TFTRT_PROFILING_VERBOSITY";
+pub(super) const CONTROL_FLOW: &str = "TFTRT_CONTROL_FLOW";
 pub(super) const HALF_TYPE: &str = "TFTRT_HALF_TYPE";
 pub(super) const FAULT: &str = crate::fault::VARIABLE;
 pub(super) const FP16_METHOD: &str = "TFTRT_FP16_METHOD";

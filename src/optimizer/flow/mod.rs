@@ -5,24 +5,32 @@
 //! `Merge` ([`branch`]). None of these can go into an engine by itself. So
 //!
 //! - a conditional of two cheap sides becomes a choice between both results;
-//! - a loop of known length becomes that many copies of its body ([`unroll`]), as Keras does with `unroll=True`.
+//! - a loop of known length becomes that many copies of its body ([`unroll`]), as Keras does with `unroll=True`;
+//! - any other becomes one node, a `StatelessWhile` or `StatelessIf` with its graphs inside ([`functional`], [`lists`]).
 //!
-//! Both only where every node that is made converts. Native segment, fingerprint, precision and layouts then see nothing but
-//! ordinary nodes. What cannot be taken out stays as it is, with the reason in the report; what is inside may still become engines
-//! of its own.
+//! All only where every node that is made converts. What cannot be taken out stays as it is, with the reason in the report; what is
+//! inside may still become engines of its own. So it is with a node of the third kind that comes into no engine: the pass then looks
+//! at the graph anew, and leaves that loop or conditional alone.
 
 mod branch;
 mod fold;
 mod frame;
+mod functional;
+mod lists;
+mod nodes;
+mod part;
 mod sizes;
+mod trial;
 mod unroll;
 
 pub use sizes::Sizes;
+pub use trial::Infer;
 
 use crate::convert::Reason;
-use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, parse_input};
+use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, inner, parse_input};
 use crate::proto::tensorflow as tf;
 use crate::segment;
+use crate::settings::ControlFlow;
 use frame::Unread;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -32,8 +40,13 @@ pub struct Rules<'a> {
     pub supports: &'a dyn Fn(&Graph, NodeId) -> Result<(), Reason>,
     /// Whether an op, by type, does more than compute its outputs.
     pub has_effect: &'a dyn Fn(&str) -> bool,
+    /// Shape inference over a graph inside a loop or branch.
+    pub infer: Infer<'a>,
     /// Names of nodes that have to stay.
     pub preserve: &'a HashSet<String>,
+    /// Why nodes that stood for a loop or conditional came into no engine, by their names: these are not made.
+    pub left_alone: &'a HashMap<String, Reason>,
+    pub control_flow: ControlFlow,
 }
 
 /// A graph whose control flow has been looked at.
@@ -76,12 +89,23 @@ pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
         graph,
         stays: HashMap::new(),
     };
-    flow.choose_branches(&mut sizes, rules);
-    if flow.unroll_loops(rules) {
-        // Of a conditional, a side may have been a loop.
-        flow.choose_branches(&mut sizes, rules);
+    if rules.control_flow == ControlFlow::Native {
+        flow.keep_all("Control flow stays native by TFTRT_CONTROL_FLOW=native.");
+        return flow;
     }
-    flow
+    loop {
+        flow.stays.clear();
+        flow.choose_branches(&mut sizes, rules);
+        // Of a conditional, a side may have been a loop; a loop around one that is a node now may have a known length.
+        if !flow.unroll_loops(rules) && !flow.make_nodes(&mut sizes, rules) {
+            return flow;
+        }
+    }
+}
+
+/// The nodes of a graph that stand for a loop or conditional.
+pub fn made_nodes(graph: &Graph) -> impl Iterator<Item = NodeId> {
+    (0..graph.nodes.len()).filter(|&id| inner::functions(&graph.nodes[id]).is_some())
 }
 
 impl Flow {
@@ -90,6 +114,19 @@ impl Flow {
         for id in nodes {
             let name = self.graph.nodes[id].name().to_string();
             self.stays.entry(name).or_insert_with(|| reason.to_string());
+        }
+    }
+
+    /// Remembers of all control flow why it stays.
+    fn keep_all(&mut self, reason: &str) {
+        let takers = frame::takers(&self.graph);
+        let branches = branch::switches(&self.graph);
+        let loops = frame::frames(&self.graph);
+        for switches in branches.values() {
+            self.keep(branch::parts(&self.graph, &takers, switches), reason);
+        }
+        for enters in loops.values() {
+            self.keep(frame::inside(&self.graph, &takers, enters), reason);
         }
     }
 
@@ -123,12 +160,18 @@ impl Flow {
             refused.clear();
         }
         let takers = frame::takers(&self.graph);
+        let mut stay: Vec<(HashSet<NodeId>, Reason)> = Vec::new();
         for (by, switches) in branch::switches(&self.graph) {
             if let Some(reason) = refused.get(&key(&self.graph, by)) {
                 let name = self.graph.nodes[by.node].name();
                 let reason = format!("In the conditional on '{name}', which stays as it is: {reason}.");
-                self.keep(branch::parts(&self.graph, &takers, &switches), &reason);
+                stay.push((branch::parts(&self.graph, &takers, &switches), reason));
             }
+        }
+        // What is inside another one is told of itself: the innermost come first.
+        stay.sort_by_key(|(nodes, _)| nodes.len());
+        for (nodes, reason) in stay {
+            self.keep(nodes, &reason);
         }
     }
 
@@ -154,6 +197,17 @@ impl Flow {
         }
         any
     }
+}
+
+/// A node of the loop that the loop `name` is in; `None` where it is in none.
+fn around(graph: &Graph, takers: &[Vec<NodeId>], name: &str, enters: &[NodeId], frame: &frame::Frame) -> Option<NodeId> {
+    let mut others = frame::frames(graph);
+    others.remove(name);
+    let is_in = |outer: &Vec<NodeId>| frame::inside(graph, takers, outer).contains(&enters[0]);
+    others.values().any(is_in).then(|| {
+        let plain = frame.sources.iter().find(|&&id| !is_part(graph.nodes[id].op()));
+        *plain.unwrap_or(&frame.sources[0])
+    })
 }
 
 /// The graph with the conditionals on `by` made choices, and the names of these with what one side gives. Err: why they stay.
@@ -214,13 +268,7 @@ fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> 
     held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
     let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
     let waits = waits(graph, &frame.sources, rules)?;
-    let mut others = frame::frames(graph);
-    others.remove(name);
-    let is_in = |outer: &Vec<NodeId>| frame::inside(graph, &takers, outer).contains(&enters[0]);
-    let around = others.values().any(is_in).then(|| {
-        let plain = frame.sources.iter().find(|&&id| !is_part(graph.nodes[id].op()));
-        *plain.unwrap_or(&frame.sources[0])
-    });
+    let around = around(graph, &takers, name, enters, &frame);
     let (change, rounds) = unroll::unroll(graph, &frame, &takers, &order, around, &waits)?;
     // Names that the graph has already are the loop's borders; they are judged like all others later.
     let made = change.made.iter().map(|(def, _)| def.name.clone());

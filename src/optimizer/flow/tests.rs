@@ -1,10 +1,11 @@
 //! Control flow on small graphs, in the form in which TensorFlow lowers it.
 
-use super::{Flow, Rules, Sizes, take_out};
-use crate::graph::{DType, Graph, Node};
+use super::{Flow, Infer, Rules, Sizes, take_out};
+use crate::graph::{DType, Graph, Node, annotated_outputs, inner};
 use crate::proto::tensorflow as tf;
 use crate::segment;
 use crate::segment::test_graphs::{Builder, supports};
+use crate::settings::ControlFlow;
 use std::collections::{HashMap, HashSet};
 use tf::attr_value::Value;
 
@@ -75,11 +76,18 @@ fn three_rounds(op: &str) -> Builder {
 }
 
 fn run(b: &Builder, sizes: &[(&str, &[i64])], preserve: &[&str]) -> Flow {
+    run_with(b, sizes, preserve, &|_| None, ControlFlow::default())
+}
+
+fn run_with(b: &Builder, sizes: &[(&str, &[i64])], preserve: &[&str], infer: Infer<'_>, control_flow: ControlFlow) -> Flow {
     let sizes = sizes.iter().map(|(name, dims)| (name.to_string(), vec![dims.to_vec()]));
     let rules = Rules {
         supports: &supports,
         has_effect: &|op| op == "Assign" || segment::steers(op),
+        infer,
         preserve: &preserve.iter().map(|name| name.to_string()).collect::<HashSet<_>>(),
+        left_alone: &HashMap::new(),
+        control_flow,
     };
     take_out(b.graph(), Sizes(sizes.collect::<HashMap<_, _>>()), &rules)
 }
@@ -152,7 +160,8 @@ fn a_loop_that_cannot_be_counted_stays_as_it_was() {
     assert_eq!(before, after);
     assert_eq!(
         flow.stays["f_x/merge"],
-        "In the loop 'f', which stays as it is: the number of its rounds is known only when it runs."
+        "In the loop 'f', which stays as it is: the number of its rounds is known only when it runs. \
+         As a node of an engine: shape inference finds no sizes that fit inside it for certain."
     );
     assert!(!flow.stays.contains_key("in"));
 }
@@ -337,4 +346,87 @@ fn a_conditional_on_a_side_of_another_goes_first() {
         (count(&graph, "SelectV2"), count(&graph, "Switch"), count(&graph, "Merge")),
         (2, 0, 0)
     );
+}
+
+/// Of a graph inside, what its nodes say themselves: for tests that have no TensorFlow to ask.
+fn said(graph: &tf::GraphDef) -> Option<HashMap<String, Vec<crate::graph::TensorInfo>>> {
+    Some(annotated_outputs(graph))
+}
+
+fn as_nodes(b: &Builder, sizes: &[(&str, &[i64])]) -> Flow {
+    run_with(b, sizes, &["out"], &said, ControlFlow::Engine)
+}
+
+/// A loop of as many rounds as `n` says, of the one op `body`.
+fn open_loop(body: &str) -> Builder {
+    let mut b = Builder::default();
+    b.outputs("in", "Placeholder", &[], &[FLOAT]);
+    b.outputs("n", "Placeholder", &[], &[INT]);
+    enter(&mut b, "f/n", "f", "n", INT);
+    let always = Some(Value::B(true));
+    let node = b.def.node.last_mut().unwrap();
+    node.attr.insert("is_constant".into(), tf::AttrValue { value: always });
+    counted(&mut b, "f", "in", "f/n", "f/body");
+    b.outputs("f/body", body, &["f_x/in"], &[FLOAT]);
+    b.outputs("out", "Identity", &["f_x/exit"], &[FLOAT]);
+    b
+}
+
+const OPEN_LOOP: &[(&str, &[i64])] = &[
+    ("in", &[-2, 4]),
+    ("f_x/merge", &[-2, 4]),
+    ("f_x/in", &[-2, 4]),
+    ("f/body", &[-2, 4]),
+    ("n", &[]),
+    ("f/zero", &[]),
+    ("f_c/merge", &[]),
+    ("f/count", &[]),
+];
+
+/// Makes of node `name` one that holds graphs.
+fn holds_graphs(mut b: Builder, name: &str) -> Builder {
+    let node = b.def.node.iter_mut().find(|node| node.name == name).unwrap();
+    node.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[]));
+    b
+}
+
+#[test]
+fn what_can_be_neither_unrolled_nor_chosen_is_one_node() {
+    let graph = as_nodes(&open_loop("Relu"), OPEN_LOOP).graph;
+    assert_eq!(way(&graph, "out")[..3], ["Identity", "Identity", "StatelessWhile"]);
+    assert_eq!(count(&graph, "Enter") + count(&graph, "Switch"), 0);
+    let graph = as_nodes(&conditional("Relu", "MatMul"), SAME).graph;
+    assert_eq!(way(&graph, "out")[..3], ["Identity", "Identity", "StatelessIf"]);
+    assert_eq!(count(&graph, "Merge"), 0);
+}
+
+#[test]
+fn loops_and_conditionals_are_not_inside_each_other() {
+    let flow = as_nodes(&holds_graphs(open_loop("StatelessIf"), "f/body"), OPEN_LOOP);
+    let reason = "As a node of an engine: node 'f/body' (StatelessIf) would be a conditional inside a loop";
+    assert!(flow.stays["f_x/merge"].contains(reason), "{}", flow.stays["f_x/merge"]);
+    let flow = as_nodes(&holds_graphs(conditional("Relu", "StatelessWhile"), "no"), SAME);
+    let reason = "As a node of an engine: node 'no' (StatelessWhile) would be a loop inside a conditional";
+    assert!(flow.stays["merge"].contains(reason), "{}", flow.stays["merge"]);
+    let flow = as_nodes(&conditional("Cumsum", "Relu"), SAME);
+    assert!(flow.stays["merge"].contains("node 'yes' (Cumsum) would be a loop inside a conditional"));
+}
+
+#[test]
+fn a_setting_leaves_them_out() {
+    let run = |b: &Builder, sizes, setting| run_with(b, sizes, &["out"], &said, setting);
+    let flow = run(&open_loop("Relu"), OPEN_LOOP, ControlFlow::Unroll);
+    assert_eq!(count(&flow.graph, "StatelessWhile"), 0);
+    assert!(flow.stays["f_x/merge"].ends_with("As a node of an engine: TFTRT_CONTROL_FLOW leaves it out."));
+    let flow = run(&three_rounds("Relu"), &[], ControlFlow::Unroll);
+    assert_eq!(count(&flow.graph, "Relu"), 3, "unrolled all the same");
+    for (b, sizes, part) in [
+        (three_rounds("Relu"), &[][..], "f_x/merge"),
+        (open_loop("Relu"), OPEN_LOOP, "f_x/merge"),
+        (conditional("Relu", "Tanh"), SAME, "merge"),
+    ] {
+        let flow = run(&b, sizes, ControlFlow::Native);
+        assert_eq!(flow.graph.nodes.len(), b.graph().nodes.len());
+        assert_eq!(flow.stays[part], "Control flow stays native by TFTRT_CONTROL_FLOW=native.");
+    }
 }

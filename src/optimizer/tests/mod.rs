@@ -5,7 +5,7 @@ mod engine_node;
 mod segments;
 
 use super::{Context, Host, Item, OptimizeError, Outcome, Params, optimize_with};
-use crate::graph::DType;
+use crate::graph::{DType, TensorInfo};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use crate::segment::SegmentOptions;
 use crate::segment::test_graphs::{Builder, supports};
@@ -35,6 +35,10 @@ impl Host for Keeper {
             }),
             ..Default::default()
         })
+    }
+
+    fn infer_shapes(&self, _: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>> {
+        None
     }
 
     fn is_stateful(&self, op: &str) -> bool {

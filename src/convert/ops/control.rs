@@ -1,0 +1,183 @@
+//! Loops and conditionals: ONNX's Loop and If, whose graphs are made by the converters of the ops inside.
+//!
+//! `optimizer/flow` makes these nodes, with their graphs inside ([`inner`]). What a graph takes that is the same in every round, it
+//! takes by name from the graph around, as ONNX lets it; so do weights, which are there once. Only plain forms go in and out of a
+//! graph as variables and results.
+
+use super::Converter;
+use crate::convert::builder::{Attr, Declared};
+use crate::convert::context::{Context, State};
+use crate::convert::value::{Form, Value, ValueId};
+use crate::convert::view::View;
+use crate::convert::{Reason, nesting};
+use crate::graph::inner::{self, Inner};
+use crate::graph::{DType, NodeId, PartialShape, Port};
+use crate::proto::onnx;
+
+fn supports(view: View) -> Result<(), Reason> {
+    if inner::functions(view.node()).is_none() {
+        return Err(
+            "Its functions are not read; a model is converted with its control flow lowered, as TrtGraphConverterV2 freezes it.".into(),
+        );
+    }
+    if inner::is_too_deep(&view.node().def) {
+        return Err("Too many loops and conditionals are inside each other.".into());
+    }
+    for inner in &inner::open(view.graph, view.id)? {
+        nesting::may_nest(view.op(), &inner.graph)?;
+        for id in 0..inner.graph.nodes.len() {
+            let node = &inner.graph.nodes[id];
+            if !matches!(node.op(), "_Arg" | "_Retval") {
+                let inside = |reason| format!("node '{}' ({}) inside: {reason}", node.name(), node.op());
+                crate::convert::supports(&inner.graph, id).map_err(inside)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Converts a graph that is given `args`; its results.
+fn convert_inner(state: &mut State, inner: &Inner, args: &[ValueId]) -> Result<Vec<ValueId>, Reason> {
+    let order = inner
+        .graph
+        .topological_order()
+        .map_err(|nodes| format!("the graph inside has a cycle through {nodes:?}"))?;
+    state.on_graph(|state| {
+        for (&node, &value) in inner.args.iter().zip(args) {
+            state.set(Port { node, index: 0 }, value);
+        }
+        let is_own = |id: &NodeId| !inner.args.contains(id) && inner.graph.nodes[*id].op() != "_Retval";
+        for id in order.into_iter().filter(is_own) {
+            crate::convert::convert_node(&inner.graph, id, state).map_err(|reason| {
+                let node = &inner.graph.nodes[id];
+                format!("node '{}' ({}) inside: {reason}", node.name(), node.op())
+            })?;
+        }
+        let value = |port: &Port| state.find(*port).ok_or_else(|| "a result inside has no value".to_string());
+        inner.results.iter().map(value).collect()
+    })
+}
+
+fn shape(value: &Value) -> PartialShape {
+    PartialShape(Some(value.dims.clone()))
+}
+
+/// The plain form of each value, as outputs of a graph.
+fn declared(state: &mut State, values: &[ValueId]) -> Result<Vec<Declared>, Reason> {
+    let declare = |&id: &ValueId| {
+        let name = state.name(id, Form::Plain)?;
+        let value = state.value(id);
+        Ok(Declared {
+            name,
+            dtype: value.dtype,
+            shape: shape(value),
+        })
+    };
+    values.iter().map(declare).collect()
+}
+
+fn choice(cx: &mut Context) -> Result<(), Reason> {
+    let graphs = inner::open(cx.view.graph, cx.view.id)?;
+    let args = cx.inputs()[1..].to_vec();
+    let predicate = cx.plain(0)?;
+    let scope = cx.view.node().name().to_string();
+    let mut branches: Vec<onnx::GraphProto> = Vec::new();
+    for (inner, name) in graphs.iter().zip(["then", "else"]) {
+        let before = cx.state.enter();
+        let results = convert_inner(cx.state, inner, &args)?;
+        let outputs = declared(cx.state, &results)?;
+        let branch = cx.state.leave(before, &format!("{scope}/{name}"), &[], &outputs)?;
+        nesting::may_hold("If", &branch)?;
+        branches.push(branch);
+    }
+    let count = branches[0].output.len();
+    let mut branches = branches.into_iter().map(|graph| Attr::Graph(Box::new(graph)));
+    let attrs: Vec<(&str, Attr)> = ["then_branch", "else_branch"].into_iter().zip(&mut branches).collect();
+    let names = cx.state.builder.emit_many("If", &[&predicate], count, &attrs);
+    names
+        .into_iter()
+        .enumerate()
+        .try_for_each(|(i, name)| cx.give(i, Form::Plain, name))
+}
+
+fn looped(cx: &mut Context) -> Result<(), Reason> {
+    let [condition, body] = inner::open(cx.view.graph, cx.view.id)?;
+    let given = cx.inputs().to_vec();
+    let variables = cx.view.node().attr_i(inner::VARIABLES).and_then(|n| usize::try_from(n).ok());
+    let variables = variables
+        .filter(|&n| n <= given.len())
+        .ok_or("it does not say how many of its inputs change")?;
+    let scope = cx.view.node().name().to_string();
+    let state = &mut *cx.state;
+    // Before the first round the condition is asked outside, after each round inside.
+    let begins = convert_inner(state, &condition, &given)?;
+    let begins = state.name(*begins.first().ok_or("its condition gives nothing")?, Form::Plain)?;
+    let mut firsts = vec![String::new(), begins];
+    for &id in &given[..variables] {
+        firsts.push(state.name(id, Form::Plain)?);
+    }
+    let before = state.enter();
+    let scalar = |name: String, dtype| Declared {
+        name,
+        dtype,
+        shape: PartialShape::scalar(),
+    };
+    state.builder.scope.clone_from(&scope);
+    let mut inputs = vec![
+        scalar(state.builder.fresh("round"), DType::INT64),
+        scalar(state.builder.fresh("goes_on"), DType::BOOL),
+    ];
+    let mut args = given.clone();
+    for (at, arg) in args.iter_mut().enumerate().take(variables) {
+        let name = state.builder.fresh("variable");
+        let info = inner_info(&body, at)?;
+        let mut value = Value::new(info.dtype, info.shape.dims().ok_or("the rank of a variable is unknown")?.to_vec());
+        value.set_name(Form::Plain, name.clone());
+        inputs.push(Declared {
+            name,
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+        });
+        *arg = state.variable(value);
+    }
+    let nexts = convert_inner(state, &body, &args)?;
+    let nexts = nexts.get(..variables).ok_or("its body gives too few values")?;
+    args[..variables].copy_from_slice(nexts);
+    let goes_on = convert_inner(state, &condition, &args)?;
+    let outputs = declared(state, &[&goes_on[..1], nexts].concat())?;
+    let graph = state.leave(before, &format!("{scope}/body"), &inputs, &outputs)?;
+    nesting::may_hold("Loop", &graph)?;
+    let firsts: Vec<&str> = firsts.iter().map(String::as_str).collect();
+    let names = state
+        .builder
+        .emit_many("Loop", &firsts, variables, &[("body", Attr::Graph(Box::new(graph)))]);
+    for (i, name) in names.into_iter().enumerate() {
+        cx.give(i, Form::Plain, name)?;
+    }
+    (variables..given.len()).for_each(|i| cx.alias(i, i));
+    Ok(())
+}
+
+fn inner_info(inner: &Inner, at: usize) -> Result<&crate::graph::TensorInfo, Reason> {
+    let port = Port {
+        node: inner.args[at],
+        index: 0,
+    };
+    inner
+        .graph
+        .info(port)
+        .ok_or_else(|| format!("the type of argument {at} inside is unknown"))
+}
+
+pub const CONVERTERS: &[Converter] = &[
+    Converter {
+        op: "StatelessIf",
+        supports,
+        convert: choice,
+    },
+    Converter {
+        op: "StatelessWhile",
+        supports,
+        convert: looped,
+    },
+];

@@ -1,0 +1,431 @@
+//! Tensor lists of a loop, as tensors.
+//!
+//! `tf.map_fn`, `tf.scan` and recurrent layers read their steps from a list and write their results to one. Where the number of
+//! steps is open, the list that a tensor was made into is that tensor, and reading an element is a `GatherV2`. A list that is
+//! written is a tensor of zeros of the list's size, made before the loop, as TensorFlow stacks zeros for an element that was never
+//! written; writing an element is a `TensorScatterUpdate`. The size of an element has to be known before the loop: by shape
+//! inference, or as that of a tensor that goes into the loop.
+
+use super::frame::Frame;
+use crate::convert::Reason;
+use crate::graph::{Constant, DType, Graph, NodeId, PartialShape, Port, TensorInfo};
+use crate::optimizer::body::{attr, input_text};
+use crate::proto::tensorflow as tf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tf::attr_value::Value;
+
+type Made = (tf::NodeDef, Vec<TensorInfo>);
+
+/// A size that is known before the loop.
+#[derive(Clone, Copy, Debug)]
+pub enum Size {
+    Known(i64),
+    /// That of a tensor outside along an axis.
+    Of(Port, usize),
+}
+
+/// The lists of one loop.
+#[derive(Default)]
+pub struct Lists {
+    /// What the tensors are that stand for lists, by the lists' ports inside and outside.
+    infos: HashMap<Port, TensorInfo>,
+    /// For each list that is written: the tensor of zeros that it begins as.
+    empty: HashMap<Port, String>,
+    /// For each of these, an element that is written to it.
+    written: BTreeMap<Port, Port>,
+    made: Vec<Made>,
+}
+
+fn because(graph: &Graph, id: NodeId, what: &str) -> Reason {
+    let node = &graph.nodes[id];
+    format!("node '{}' ({}) {what}", node.name(), node.op())
+}
+
+fn is_variant(graph: &Graph, port: Port) -> bool {
+    graph.info(port).is_some_and(|info| info.dtype == DType::VARIANT)
+}
+
+/// Where the list at `port`, outside of the loop, is made.
+fn origin(graph: &Graph, mut port: Port) -> Port {
+    while graph.nodes[port.node].op() == "Identity" {
+        match graph.nodes[port.node].inputs.first() {
+            Some(&from) => port = from,
+            None => break,
+        }
+    }
+    port
+}
+
+/// Reads the lists of `frame`; `heads` are the tensors by which its condition reads each variable.
+///
+/// # Errors
+/// Why a list cannot be a tensor.
+pub fn read(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], heads: &BTreeMap<usize, Port>) -> Result<Lists, Reason> {
+    let mut lists = Lists::default();
+    for (&inside, &outside) in frame.invariants.iter().filter(|(_, outside)| is_variant(graph, **outside)) {
+        // One that nothing in the loop reads may be of any kind.
+        if let Ok(info) = lists.given(graph, outside) {
+            lists.follow(graph, frame, takers, inside, &info)?;
+        }
+    }
+    for (at, variable) in frame.variables.iter().enumerate().filter(|(_, v)| is_variant(graph, v.first)) {
+        let reads = || frame.reads.iter().filter(move |(_, of)| **of == at).map(|(&port, _)| port);
+        let from = origin(graph, variable.first);
+        let info = match graph.nodes[from.node].op() {
+            "TensorListReserve" => {
+                let written = reads().find_map(|port| written(graph, takers, port));
+                let written = written.ok_or_else(|| because(graph, from.node, "makes a list that the loop does not write"))?;
+                lists.reserve(graph, from, written)?
+            }
+            _ => lists.given(graph, variable.first)?,
+        };
+        lists.infos.insert(variable.first, info.clone());
+        for port in reads() {
+            lists.follow(graph, frame, takers, port, &info)?;
+        }
+        if !lists.infos.contains_key(&variable.next) {
+            let name = heads.get(&at).map_or("", |head| graph.nodes[head.node].name());
+            return Err(format!("its list '{name}' is another one in each round"));
+        }
+    }
+    Ok(lists)
+}
+
+/// The element that is written to the list that `port` reads.
+fn written(graph: &Graph, takers: &[Vec<NodeId>], port: Port) -> Option<Port> {
+    takers[port.node].iter().find_map(|&to| {
+        let node = &graph.nodes[to];
+        if node.inputs.first() != Some(&port) {
+            return None;
+        }
+        match node.op() {
+            "TensorListSetItem" => node.inputs.get(2).copied(),
+            "Identity" => written(graph, takers, Port { node: to, index: 0 }),
+            _ => None,
+        }
+    })
+}
+
+impl Lists {
+    /// The tensor that was made into the list at `port`.
+    fn given(&mut self, graph: &Graph, port: Port) -> Result<TensorInfo, Reason> {
+        let from = origin(graph, port);
+        let node = &graph.nodes[from.node];
+        let info = node.inputs.first().and_then(|&port| graph.info(port));
+        match (node.op(), info) {
+            ("TensorListFromTensor", Some(info)) => Ok(info.clone()),
+            _ => Err(because(graph, from.node, "gives a variant that is no list of tensors known here")),
+        }
+    }
+
+    /// Marks what stands for a list in the loop, from `port` on.
+    fn follow(&mut self, graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], port: Port, info: &TensorInfo) -> Result<(), Reason> {
+        if self.infos.insert(port, info.clone()).is_some() {
+            return Ok(());
+        }
+        for &to in takers[port.node].iter().filter(|to| frame.nodes.contains(to)) {
+            let node = &graph.nodes[to];
+            if !node.inputs.contains(&port) {
+                continue;
+            }
+            match node.op() {
+                "Identity" => self.follow(graph, frame, takers, Port { node: to, index: 0 }, info)?,
+                "TensorListSetItem" if node.inputs.get(2) == Some(&port) => return Err(because(graph, to, "writes a list into a list")),
+                "TensorListSetItem" if node.attr_b("resize_if_index_out_of_bounds") == Some(true) => {
+                    return Err(because(graph, to, "may make its list larger"));
+                }
+                "TensorListSetItem" => self.follow(graph, frame, takers, Port { node: to, index: 0 }, info)?,
+                "TensorListGetItem" | "Exit" | "NextIteration" | "Switch" | "Merge" => {}
+                _ => return Err(because(graph, to, "takes a list of tensors")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensor that stands for the list that `from` makes, whose elements are like `item`.
+    fn reserve(&mut self, graph: &Graph, from: Port, item: Port) -> Result<TensorInfo, Reason> {
+        let unknown = || because(graph, from.node, "makes a list of elements of unknown rank");
+        let item_info = graph.info(item).ok_or_else(unknown)?;
+        let dims = item_info.shape.dims().ok_or_else(unknown)?;
+        let count = *graph.nodes[from.node].inputs.get(1).ok_or_else(unknown)?;
+        let count = graph.constant(count).and_then(|c| c.to_i64s()).and_then(|c| c.first().copied());
+        let info = TensorInfo {
+            dtype: item_info.dtype,
+            shape: PartialShape(Some(std::iter::once(count).chain(dims.iter().copied()).collect())),
+        };
+        self.written.insert(from, item);
+        self.infos.insert(from, info.clone());
+        Ok(info)
+    }
+
+    /// The lists that the loop writes, each with an element that is written to it.
+    pub fn written(&self) -> impl Iterator<Item = (Port, Port)> {
+        self.written.iter().map(|(&list, &item)| (list, item))
+    }
+
+    /// Makes the tensor of zeros that the list `from` begins as: elements of the sizes `dims`, each known or that of an axis of a tensor.
+    pub fn fill(&mut self, graph: &Graph, from: Port, dims: &[Size]) -> Result<(), Reason> {
+        let unknown = || because(graph, from.node, "makes a list whose elements' size is not known before the loop");
+        let dtype = self.infos.get(&from).ok_or_else(unknown)?.dtype;
+        let count = *graph.nodes[from.node].inputs.get(1).ok_or_else(unknown)?;
+        let name = graph.nodes[from.node].name();
+        let mut parts = vec![input_text(graph.nodes[count.node].name(), count.index)];
+        let mut shape = vec![None];
+        let scalar = |value: i32| Constant {
+            dtype: DType::INT32,
+            dims: Vec::new(),
+            data: value.to_le_bytes().to_vec().into(),
+        };
+        let made = |name: String, op: &str, input: Vec<String>, attrs: Vec<(&str, Value)>, dtype: DType, dims: Vec<Option<i64>>| -> Made {
+            let def = tf::NodeDef {
+                name,
+                op: op.into(),
+                input,
+                attr: attrs.into_iter().map(|(name, value)| (name.to_string(), attr(value))).collect(),
+                ..Default::default()
+            };
+            let shape = PartialShape(Some(dims));
+            (def, vec![TensorInfo { dtype, shape }])
+        };
+        let int = || Value::Type(DType::INT32.0);
+        for (axis, &dim) in dims.iter().enumerate() {
+            let part = format!("{name}/tftrt_dim_{axis}");
+            if let Size::Known(dim) = dim {
+                let dim = i32::try_from(dim).map_err(|_| unknown())?;
+                self.made.push(constant(&part, &scalar(dim)));
+                shape.push(Some(dim.into()));
+            } else if let Size::Of(port, place) = dim {
+                let info = graph.info(port).ok_or_else(unknown)?;
+                let (t, rank) = (info.dtype, info.shape.rank().ok_or_else(unknown)? as i64);
+                let (whole, at, zero) = (format!("{part}/shape"), format!("{part}/at"), format!("{part}/axis"));
+                let of = input_text(graph.nodes[port.node].name(), port.index);
+                let attrs = vec![("T", Value::Type(t.0)), ("out_type", int())];
+                self.made
+                    .push(made(whole.clone(), "Shape", vec![of], attrs, DType::INT32, vec![Some(rank)]));
+                self.made.push(constant(&at, &scalar(place as i32)));
+                self.made.push(constant(&zero, &scalar(0)));
+                let attrs = vec![
+                    ("Tparams", int()),
+                    ("Tindices", int()),
+                    ("Taxis", int()),
+                    ("batch_dims", Value::I(0)),
+                ];
+                self.made.push(made(
+                    part.clone(),
+                    "GatherV2",
+                    vec![whole, at, zero],
+                    attrs,
+                    DType::INT32,
+                    Vec::new(),
+                ));
+                shape.push(None);
+            }
+            parts.push(part);
+        }
+        let (packed, zero, zeros) = (
+            format!("{name}/tftrt_dims"),
+            format!("{name}/tftrt_zero"),
+            format!("{name}/tftrt_zeros"),
+        );
+        let size = parts.len() as i64;
+        let attrs = vec![("T", int()), ("N", Value::I(size)), ("axis", Value::I(0))];
+        self.made
+            .push(made(packed.clone(), "Pack", parts, attrs, DType::INT32, vec![Some(size)]));
+        let nothing = Constant {
+            dtype,
+            dims: Vec::new(),
+            data: vec![0; dtype.size()].into(),
+        };
+        self.made.push(constant(&zero, &nothing));
+        let attrs = vec![("T", Value::Type(dtype.0)), ("index_type", int())];
+        self.made.push(made(zeros.clone(), "Fill", vec![packed, zero], attrs, dtype, shape));
+        self.empty.insert(from, zeros);
+        Ok(())
+    }
+
+    /// What was made before the loop; `around` is a node that says which part of the graph that is.
+    pub fn made(&self, around: Option<&str>) -> Vec<Made> {
+        let mut made = self.made.clone();
+        for (def, _) in made.iter_mut().filter(|(def, _)| def.input.is_empty()) {
+            def.input.extend(around.map(|name| format!("^{name}")));
+        }
+        made
+    }
+
+    /// The tensor that the tensor or list at `port`, outside of the loop, is.
+    pub fn tensor_of(&self, graph: &Graph, port: Port) -> Port {
+        if !is_variant(graph, port) {
+            return port;
+        }
+        let from = origin(graph, port);
+        match graph.nodes[from.node].op() {
+            "TensorListFromTensor" => graph.nodes[from.node].inputs.first().copied().unwrap_or(from),
+            _ => from,
+        }
+    }
+
+    pub fn is_list(&self, port: Port) -> bool {
+        self.infos.contains_key(&port)
+    }
+
+    /// The tensor of zeros that the list at `port` begins as.
+    pub fn empty(&self, graph: &Graph, port: Port) -> Option<String> {
+        self.empty.get(&origin(graph, port)).cloned()
+    }
+
+    /// What is known of a tensor, or of the one that stands for a list.
+    pub fn info(&self, graph: &Graph, port: Port) -> Option<TensorInfo> {
+        let known = graph.info(port).filter(|info| info.dtype != DType::VARIANT);
+        known.or_else(|| self.infos.get(&port)).cloned()
+    }
+
+    /// What stands for the node `def`, which is node `id` of the loop with its inputs renamed; `None` where that is the node itself.
+    pub fn rewrite(&self, graph: &Graph, id: NodeId, def: &tf::NodeDef) -> Result<Option<Vec<Made>>, Reason> {
+        let node = &graph.nodes[id];
+        let list = node.inputs.first().and_then(|port| self.infos.get(port));
+        let Some(list) = list else {
+            return match node.inputs.iter().any(|&port| is_variant(graph, port)) {
+                true => Err(because(graph, id, "takes a list of tensors that is not known here")),
+                false => Ok(None),
+            };
+        };
+        let int = || attr(Value::Type(DType::INT32.0));
+        let dtype = || attr(Value::Type(list.dtype.0));
+        let ints = |name: String, values: &[i32], dims: &[i64]| {
+            let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let value = Constant {
+                dtype: DType::INT32,
+                dims: dims.to_vec(),
+                data: data.into(),
+            };
+            constant(&name, &value)
+        };
+        let new = |name: &str, op: &str, input: Vec<String>, attrs: Vec<(&str, tf::AttrValue)>, info: TensorInfo| -> Made {
+            let def = tf::NodeDef {
+                name: name.into(),
+                op: op.into(),
+                input,
+                attr: attrs.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
+                ..Default::default()
+            };
+            (def, vec![info])
+        };
+        let (name, input) = (def.name.as_str(), &def.input);
+        let axis = format!("{name}/tftrt_axis");
+        let made = match node.op() {
+            "Identity" => vec![new(name, "Identity", input.clone(), vec![("T", dtype())], list.clone())],
+            "TensorListGetItem" => {
+                let rest = list.shape.dims().map(|dims| dims.iter().skip(1).copied().collect());
+                let item = node.outputs.first().cloned().filter(|info| info.shape.rank().is_some());
+                let item = item.unwrap_or(TensorInfo {
+                    dtype: list.dtype,
+                    shape: PartialShape(rest),
+                });
+                let attrs = vec![
+                    ("Tparams", dtype()),
+                    ("Tindices", int()),
+                    ("Taxis", int()),
+                    ("batch_dims", attr(Value::I(0))),
+                ];
+                let taken = vec![input[0].clone(), input[1].clone(), axis.clone()];
+                vec![ints(axis, &[0], &[]), new(name, "GatherV2", taken, attrs, item)]
+            }
+            "TensorListSetItem" => {
+                let (at, square, item) = (
+                    format!("{name}/tftrt_at"),
+                    format!("{name}/tftrt_square"),
+                    format!("{name}/tftrt_item"),
+                );
+                let known = |dims: Vec<Option<i64>>, dtype| TensorInfo {
+                    dtype,
+                    shape: PartialShape(Some(dims)),
+                };
+                let mut dims = list.shape.dims().unwrap_or_default().to_vec();
+                if let Some(first) = dims.first_mut() {
+                    *first = Some(1);
+                }
+                let place = vec![("T", int()), ("Tshape", int())];
+                vec![
+                    ints(square.clone(), &[1, 1], &[2]),
+                    ints(axis.clone(), &[0], &[]),
+                    new(
+                        &at,
+                        "Reshape",
+                        vec![input[1].clone(), square],
+                        place,
+                        known(vec![Some(1), Some(1)], DType::INT32),
+                    ),
+                    new(
+                        &item,
+                        "ExpandDims",
+                        vec![input[2].clone(), axis],
+                        vec![("T", dtype()), ("Tdim", int())],
+                        known(dims, list.dtype),
+                    ),
+                    new(
+                        name,
+                        "TensorScatterUpdate",
+                        vec![input[0].clone(), at, item],
+                        vec![("T", dtype()), ("Tindices", int())],
+                        list.clone(),
+                    ),
+                ]
+            }
+            _ => return Err(because(graph, id, "takes a list of tensors")),
+        };
+        Ok(Some(made))
+    }
+
+    /// What is known of the tensor that the node `stack` makes of a list.
+    pub fn stacked(&self, graph: &Graph, stack: NodeId, list: &TensorInfo) -> TensorInfo {
+        let known = graph.nodes[stack].outputs.first().filter(|info| info.shape.rank().is_some());
+        known.unwrap_or(list).clone()
+    }
+}
+
+fn constant(name: &str, value: &Constant) -> Made {
+    let tensor = tf::TensorProto {
+        dtype: value.dtype.0,
+        tensor_shape: Some(PartialShape::from_dims(&value.dims).to_proto()),
+        tensor_content: value.data.clone(),
+        ..Default::default()
+    };
+    let def = tf::NodeDef {
+        name: name.into(),
+        op: "Const".into(),
+        attr: [
+            ("dtype".to_string(), attr(Value::Type(value.dtype.0))),
+            ("value".to_string(), attr(Value::Tensor(tensor))),
+        ]
+        .into(),
+        ..Default::default()
+    };
+    let info = TensorInfo {
+        dtype: value.dtype,
+        shape: PartialShape::from_dims(&value.dims),
+    };
+    (def, vec![info])
+}
+
+/// The nodes that make a tensor of the list that `exit` gives; what hands the list on is added to `gone`.
+///
+/// # Errors
+/// Where something else takes the list.
+pub fn stacks(graph: &Graph, takers: &[Vec<NodeId>], exit: NodeId, gone: &mut HashSet<NodeId>) -> Result<Vec<NodeId>, Reason> {
+    let mut found = Vec::new();
+    let mut exits = vec![exit];
+    while let Some(from) = exits.pop() {
+        for &to in &takers[from] {
+            let node = &graph.nodes[to];
+            if !node.inputs.iter().any(|port| port.node == from) {
+                continue;
+            }
+            match node.op() {
+                "Identity" if gone.insert(to) => exits.push(to),
+                "TensorListStack" => found.push(to),
+                _ => return Err(because(graph, to, "takes a list of tensors that the loop gives")),
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,154 @@
+//! Which loops and conditionals become one node each: the innermost that can, one at a time.
+
+use super::functional::{self, Made, Scene};
+use super::{Change, Flow, Rules, Sizes, around, branch, changed, convertible, frame, held, waits};
+use crate::convert::{self, Reason};
+use crate::graph::{Graph, Node, NodeId, Port, inner};
+use crate::segment;
+use crate::settings::ControlFlow;
+use std::collections::HashSet;
+
+/// A graph with one more node that stands for a loop or conditional.
+struct Stands {
+    graph: Graph,
+    node: String,
+    /// Nodes that give its results, and what their sizes are those of, in the graph before.
+    results: Vec<(String, Port)>,
+}
+
+/// A loop or conditional that is there, and what came of it.
+struct Tried {
+    nodes: HashSet<NodeId>,
+    stands: Result<Stands, Reason>,
+}
+
+impl Flow {
+    /// Makes one node of a loop or conditional that stays otherwise; whether there was one.
+    pub(super) fn make_nodes(&mut self, sizes: &mut Sizes, rules: &Rules<'_>) -> bool {
+        let mut found = None;
+        let mut all = self.try_all(sizes, rules);
+        // What is inside another one is told of itself: the innermost come first.
+        all.sort_by_key(|tried| tried.nodes.len());
+        for tried in all {
+            match tried.stands {
+                Ok(stands) => found = Some(stands),
+                Err(reason) => self.tell(&tried.nodes, &reason),
+            }
+        }
+        let Some(stands) = found else { return false };
+        for (name, port) in &stands.results {
+            sizes.take_over(&self.graph, name, *port);
+        }
+        tracing::info!("'{}' stands for a loop or conditional now.", stands.node);
+        self.graph = stands.graph;
+        true
+    }
+
+    /// Tries conditionals, then loops, up to the first of which a node can be made.
+    fn try_all(&self, sizes: &Sizes, rules: &Rules<'_>) -> Vec<Tried> {
+        let graph = &self.graph;
+        let takers = frame::takers(graph);
+        let mut tried: Vec<Tried> = Vec::new();
+        let scene = segment::topological_order(graph).map(|order| Scene {
+            graph,
+            takers: &takers,
+            order,
+            sizes,
+            infer: rules.infer,
+        });
+        let scene = scene.map_err(|_| Reason::from("the graph has a cycle that is no loop"));
+        let wanted = |scene: &Result<Scene<'_>, Reason>| match rules.control_flow {
+            ControlFlow::Engine => scene.as_ref().map(|_| ()).map_err(Reason::clone),
+            ControlFlow::Unroll | ControlFlow::Native => Err("TFTRT_CONTROL_FLOW leaves it out".to_string()),
+        };
+        let each = |make: &dyn Fn(&Scene<'_>) -> Result<Stands, Reason>| {
+            wanted(&scene)?;
+            scene.as_ref().map_err(Reason::clone).and_then(make)
+        };
+        for (by, switches) in branch::switches(graph) {
+            let stands = each(&|scene| branch_node(scene, by, &switches, rules));
+            let nodes = branch::parts(graph, &takers, &switches);
+            tried.push(Tried { nodes, stands });
+            if tried.last().is_some_and(|tried| tried.stands.is_ok()) {
+                return tried;
+            }
+        }
+        for (name, enters) in frame::frames(graph) {
+            let stands = each(&|scene| loop_node(scene, &name, &enters, rules));
+            let nodes = frame::inside(graph, &takers, &enters);
+            tried.push(Tried { nodes, stands });
+            if tried.last().is_some_and(|tried| tried.stands.is_ok()) {
+                return tried;
+            }
+        }
+        tried
+    }
+
+    /// Adds to the reasons of these nodes why they are no node, where nothing was said of that yet.
+    fn tell(&mut self, nodes: &HashSet<NodeId>, reason: &str) {
+        for &id in nodes {
+            let told = self.stays.get_mut(self.graph.nodes[id].name());
+            if let Some(told) = told.filter(|told| !told.contains(" As a node of an engine: ")) {
+                told.push_str(&format!(" As a node of an engine: {}.", reason.trim_end_matches('.')));
+            }
+        }
+    }
+}
+
+/// The graph with the conditionals on `by` as one node. Err: why they stay.
+fn branch_node(scene: &Scene<'_>, by: Port, switches: &[NodeId], rules: &Rules<'_>) -> Result<Stands, Reason> {
+    let graph = scene.graph;
+    if !branch::is_scalar(graph, by) {
+        return Err("its predicate is no single bool".into());
+    }
+    let branches = branch::read(graph, scene.takers, switches)?;
+    held(graph, branches.inside.iter().chain(&branches.switches), rules)?;
+    let before = switches.iter().flat_map(|&id| graph.nodes[id].control_inputs.iter().copied());
+    let before = before.filter(|id| !branches.inside.contains(id) && !switches.contains(id));
+    let waits = waits(graph, &before.collect::<Vec<_>>(), rules)?;
+    as_node(graph, functional::of_branches(scene, by, &branches, &waits)?, rules)
+}
+
+/// The graph with the loop `name` as one node. Err: why it stays.
+fn loop_node(scene: &Scene<'_>, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> Result<Stands, Reason> {
+    let graph = scene.graph;
+    let frame = frame::read(graph, scene.takers, name, enters).map_err(|unread| match unread {
+        frame::Unread::Outer => "it holds another loop that stays".into(),
+        frame::Unread::Because(reason) => reason,
+    })?;
+    held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
+    let waits = waits(graph, &frame.sources, rules)?;
+    let around = around(graph, scene.takers, name, enters, &frame);
+    as_node(graph, functional::of_loop(scene, &frame, around, &waits)?, rules)
+}
+
+/// The graph after `made`, if the node may go into an engine with all that is in it.
+fn as_node(graph: &Graph, made: Made, rules: &Rules<'_>) -> Result<Stands, Reason> {
+    let Made { change, node, results } = made;
+    if let Some(reason) = rules.left_alone.get(&node) {
+        return Err(reason.clone());
+    }
+    let after = after(graph, change, &node, rules)?;
+    let id = after
+        .find(&node)
+        .ok_or("the node that stands for it is not there; this is a bug in tftrt")?;
+    for part in &inner::open_within(&after, id)? {
+        convert::may_nest(after.nodes[id].op(), &part.graph)?;
+        let names = part.graph.nodes.iter().filter(|node| !matches!(node.op(), "_Arg" | "_Retval"));
+        convertible(&part.graph, names.map(Node::name), rules)?;
+    }
+    Ok(Stands {
+        graph: after,
+        node,
+        results,
+    })
+}
+
+/// The graph after `change`, of which all that is new but `node` has to convert.
+fn after(graph: &Graph, change: Change, node: &str, rules: &Rules<'_>) -> Result<Graph, Reason> {
+    let names = change.made.iter().map(|(def, _)| def.name.clone());
+    let fresh: Vec<String> = names.filter(|name| name != node && graph.find(name).is_none()).collect();
+    let after = changed(graph, change, rules)?;
+    convertible(&after, fresh.iter().map(String::as_str), rules)?;
+    Ok(after)
+}
