@@ -204,6 +204,11 @@ void Call::fail(int32_t code, rust::Str message) const {
   parts_->context->SetStatus(absl::Status(static_cast<absl::StatusCode>(code), to_string(message)));
 }
 
+void release_function(size_t library, uint64_t handle) {
+  // An error would say that the runtime has let go of it itself.
+  guarded([&] { return reinterpret_cast<FunctionLibraryRuntime*>(library)->ReleaseHandle(handle); }).IgnoreError();
+}
+
 void finish_call(std::unique_ptr<Call> call) {
   tensorflow::AsyncOpKernel::DoneCallback done = std::exchange(call->parts().done, nullptr);
   // The memory goes first: what comes next in the graph may begin inside of done.

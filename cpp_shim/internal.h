@@ -79,6 +79,17 @@ class EngineResource : public tensorflow::ResourceBase {
   rust::Box<ResourceState> state_;
 };
 
+// Keeps an engine's state while no EngineResource has it. Its name is the engine's, too: the manager tells types apart.
+class EngineKeeper : public tensorflow::ResourceBase {
+ public:
+  EngineKeeper() : keeper_(keeper_new()) {}
+  std::string DebugString() const override { return "an engine resource's keeper"; }
+  const Keeper& keeper() const { return *keeper_; }
+
+ private:
+  rust::Box<Keeper> keeper_;
+};
+
 void register_engine_kernels();
 void register_resource_kernels();
 void register_optimizer();

@@ -22,20 +22,49 @@ ResourceRef::ResourceRef(std::unique_ptr<Parts> parts) : parts_(std::move(parts)
 ResourceRef::~ResourceRef() = default;
 const ResourceState& ResourceRef::state() const { return parts_->resource->state(); }
 
+namespace {
+
+using ResourcePtr = tensorflow::core::RefCountPtr<EngineResource>;
+
+// The resource of that handle: the manager's, else the one that its keeper has, else a new one.
+absl::Status find_or_make(OpKernelContext* context, const tensorflow::ResourceHandle& handle, int64_t capacity,
+                          ResourcePtr* out) {
+  EngineKeeper* found = nullptr;
+  // Before the resource: the manager makes one thing at a time.
+  TF_RETURN_IF_ERROR(context->resource_manager()->LookupOrCreate<EngineKeeper>(
+      kContainer, handle.name(), &found, [](EngineKeeper** made) {
+        *made = new EngineKeeper();
+        return absl::OkStatus();
+      }));
+  tensorflow::core::RefCountPtr<EngineKeeper> keeper(found);
+  return tensorflow::LookupOrCreateResource<EngineResource>(context, handle, out, [&](EngineResource** made) {
+    *made = new EngineResource(
+        resource_new(keeper->keeper(), to_rust(handle.name()), to_rust(context->device()->name()), capacity));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status find_or_make(OpKernelContext* context, const std::string& name, int64_t capacity, ResourcePtr* out) {
+  return find_or_make(context, tensorflow::MakeResourceHandle<EngineResource>(context, kContainer, name), capacity, out);
+}
+
+// Gives the manager what its keeper has: TensorFlow is about to ask for the name.
+absl::Status bring_back(OpKernelContext* context, const std::string& name) {
+  EngineKeeper* found = nullptr;
+  if (!context->resource_manager()->Lookup<EngineKeeper>(kContainer, name, &found).ok()) return absl::OkStatus();
+  tensorflow::core::RefCountPtr<EngineKeeper> keeper(found);
+  ResourcePtr resource;
+  return keeper_holds(keeper->keeper()) ? find_or_make(context, name, 1, &resource) : absl::OkStatus();
+}
+
+}  // namespace
+
 std::unique_ptr<ResourceRef> lookup_or_create(OpKernelContext* context, const std::string& name, int64_t capacity,
                                               Outcome& out) {
-  EngineResource* resource = nullptr;
-  absl::Status status = guarded([&] {
-    return context->resource_manager()->LookupOrCreate<EngineResource>(
-        kContainer, name, &resource, [&](EngineResource** made) {
-          *made = new EngineResource(resource_new(to_rust(name), to_rust(context->device()->name()), capacity));
-          return absl::OkStatus();
-        });
-  });
+  auto parts = std::make_unique<ResourceRef::Parts>();
+  absl::Status status = guarded([&] { return find_or_make(context, name, capacity, &parts->resource); });
   out = to_outcome(status);
   if (!status.ok()) return nullptr;
-  auto parts = std::make_unique<ResourceRef::Parts>();
-  parts->resource.reset(resource);
   return std::make_unique<ResourceRef>(std::move(parts));
 }
 
@@ -57,6 +86,8 @@ class CreateTRTResourceHandle : public tensorflow::OpKernel {
   }
 
   void Compute(OpKernelContext* context) override {
+    // DestroyResourceOp comes after this, when a model is unloaded.
+    OP_REQUIRES_OK(context, bring_back(context, name_));
     tensorflow::AllocatorAttributes host;
     host.set_on_host(true);
     Tensor* handle = nullptr;
@@ -79,12 +110,8 @@ class InitializeTRTResource : public tensorflow::OpKernel {
     const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, 0);
     std::string file;
     OP_REQUIRES_OK(context, scalar_string(context, 1, "filename", &file));
-    tensorflow::core::RefCountPtr<EngineResource> resource;
-    OP_REQUIRES_OK(context, tensorflow::LookupOrCreateResource<EngineResource>(
-                                context, handle, &resource, [&](EngineResource** made) {
-                                  *made = new EngineResource(resource_new(to_rust(handle.name()), to_rust(context->device()->name()), capacity_));
-                                  return absl::OkStatus();
-                                }));
+    ResourcePtr resource;
+    OP_REQUIRES_OK(context, find_or_make(context, handle, capacity_, &resource));
     OP_REQUIRES_OK(context,
                    to_status(resource_initialize(resource->state(), to_rust(file), capacity_, gpu_handle(context))));
   }
@@ -94,8 +121,9 @@ class InitializeTRTResource : public tensorflow::OpKernel {
 };
 
 // Finds the resource that a scalar string input names.
-absl::Status lookup(OpKernelContext* context, std::string* name, tensorflow::core::RefCountPtr<EngineResource>* out) {
+absl::Status lookup(OpKernelContext* context, std::string* name, ResourcePtr* out) {
   TF_RETURN_IF_ERROR(scalar_string(context, 0, "resource_name", name));
+  TF_RETURN_IF_ERROR(bring_back(context, *name));
   EngineResource* resource = nullptr;
   TF_RETURN_IF_ERROR(context->resource_manager()->Lookup<EngineResource>(kContainer, *name, &resource));
   out->reset(resource);
@@ -111,7 +139,7 @@ class SerializeTRTResource : public tensorflow::OpKernel {
 
   void Compute(OpKernelContext* context) override {
     std::string name, file;
-    tensorflow::core::RefCountPtr<EngineResource> resource;
+    ResourcePtr resource;
     OP_REQUIRES_OK(context, lookup(context, &name, &resource));
     OP_REQUIRES_OK(context, scalar_string(context, 1, "filename", &file));
     OP_REQUIRES_OK(context, to_status(resource_serialize(resource->state(), to_rust(file), save_engines_)));
@@ -131,7 +159,7 @@ class GetCalibrationDataOp : public tensorflow::OpKernel {
 
   void Compute(OpKernelContext* context) override {
     std::string name;
-    tensorflow::core::RefCountPtr<EngineResource> resource;
+    ResourcePtr resource;
     OP_REQUIRES_OK(context, lookup(context, &name, &resource));
     Blob table = resource_calibration_table(resource->state());
     OP_REQUIRES_OK(context, to_status(table.outcome));

@@ -58,6 +58,8 @@ class Call {
   std::unique_ptr<Parts> parts_;
 };
 
+// Gives an instantiated function back to the library runtime whose id this is.
+void release_function(size_t library, uint64_t handle);
 void finish_call(std::unique_ptr<Call> call);
 void run_native(std::unique_ptr<Call> call, uint64_t handle, rust::Str why);
 

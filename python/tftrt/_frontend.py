@@ -9,6 +9,7 @@ import functools
 import types
 
 from tensorflow.python.eager import context
+from tensorflow.python.saved_model import function_deserialization
 
 from tftrt._library import Library
 
@@ -44,6 +45,7 @@ def revive(library: Library) -> None:
     _fill_ops(gen_trt_ops, library)
     _take_bools_for_enums(trt_convert)
     _accept_machines_without_gpu(trt_convert)
+    _let_loaded_models_go(function_deserialization)
 
 
 def _answer_native_helpers(module, library: Library) -> None:
@@ -169,3 +171,21 @@ def _accept_machines_without_gpu(trt_convert) -> None:
     """Only trt_convert's own name `array_ops` is bound anew; everybody else keeps TensorFlow's module."""
     if not isinstance(trt_convert.array_ops, _ArrayOps):
         trt_convert.array_ops = _ArrayOps(trt_convert.array_ops)
+
+
+class _LoadersOps(_Stand):
+    """TensorFlow's `ops` as the loader of functions sees it: its default graph is another one each time, where nothing is traced."""
+
+    def get_default_graph(self):
+        return self._real.Graph() if self._real.executing_eagerly_outside_functions() else self._real.get_default_graph()
+
+
+def _let_loaded_models_go(loader) -> None:
+    """A converted model that is deleted leaves memory, weights and all.
+
+    The stock loader adds every function that holds a TRTEngineOp to the process's default graph, which never ends, and says of itself
+    that it leaks: what needed this is gone with the built-in TF-TRT. Eager programs read nothing from that graph, so they get one that
+    goes with the load; programs of TensorFlow 1 load into the graph of their session, as before.
+    """
+    if not isinstance(loader.ops, _LoadersOps):
+        loader.ops = _LoadersOps(loader.ops)

@@ -7,7 +7,6 @@ use super::view::View;
 use super::{Layout, Options, Quantization, Reason};
 use crate::graph::{Constant, DType, Port};
 use crate::proto::onnx;
-use std::cell::Cell;
 use std::collections::HashMap;
 
 /// What there was before a graph inside a node.
@@ -30,7 +29,6 @@ impl State {
     pub fn new(options: Options) -> State {
         State {
             options,
-            values: vec![Value::new(DType::INVALID, Vec::new())],
             ..State::default()
         }
     }
@@ -266,12 +264,7 @@ pub struct Context<'a, 's> {
     pub view: View<'a>,
     pub state: &'s mut State,
     inputs: Vec<ValueId>,
-    /// An input that the converter asked for, and the node does not have.
-    missing: Cell<Option<usize>>,
 }
-
-/// The value that stands for inputs that a node does not have.
-const NOTHING: ValueId = 0;
 
 impl<'a, 's> Context<'a, 's> {
     pub fn new(view: View<'a>, state: &'s mut State) -> Result<Self, Reason> {
@@ -282,32 +275,13 @@ impl<'a, 's> Context<'a, 's> {
         });
         let inputs = inputs.collect::<Result<_, _>>()?;
         state.builder.scope = view.node().name().to_string();
-        Ok(Context {
-            view,
-            state,
-            inputs,
-            missing: Cell::new(None),
-        })
+        Ok(Context { view, state, inputs })
     }
 
-    /// Fails where the converter asked for an input that is not there: TensorFlow sees to it that each node has those of its op, but
-    /// a graph may come from elsewhere.
-    pub fn check_inputs(&self) -> Result<(), Reason> {
-        match self.missing.get() {
-            Some(i) => Err(format!("it has no input {i}")),
-            None => Ok(()),
-        }
-    }
-
-    fn id(&self, i: usize) -> ValueId {
-        self.inputs.get(i).copied().unwrap_or_else(|| {
-            self.missing.set(Some(i));
-            NOTHING
-        })
-    }
-
+    /// Input `i` as a value. `ops::check_tensors` has seen to it that those of the op are there; how many there are of a list, `view.count()`
+    /// says.
     pub fn value(&self, i: usize) -> &Value {
-        &self.state.values[self.id(i)]
+        &self.state.values[self.inputs[i]]
     }
 
     /// What the inputs have become.
@@ -325,7 +299,7 @@ impl<'a, 's> Context<'a, 's> {
 
     /// The ONNX name of input `i` in `form`.
     pub fn input(&mut self, i: usize, form: Form) -> Result<String, Reason> {
-        self.state.name(self.id(i), form)
+        self.state.name(self.inputs[i], form)
     }
 
     /// The ONNX name of input `i` as TensorFlow has it.
@@ -341,7 +315,7 @@ impl<'a, 's> Context<'a, 's> {
 
     /// The name of the int64 vector that is input `i`'s shape.
     pub fn shape_of(&mut self, i: usize) -> Result<String, Reason> {
-        self.state.shape_of(self.id(i))
+        self.state.shape_of(self.inputs[i])
     }
 
     pub fn emit(&mut self, op: &str, inputs: &[&str], attrs: &[(&str, Attr)]) -> String {
@@ -437,7 +411,7 @@ impl<'a, 's> Context<'a, 's> {
             node: self.view.id,
             index: i,
         };
-        self.state.ports.insert(port, self.id(input));
+        self.state.ports.insert(port, self.inputs[input]);
     }
 
     pub fn give_constant(&mut self, i: usize, constant: Constant) {

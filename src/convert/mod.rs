@@ -205,10 +205,7 @@ pub(in crate::convert) fn convert_node(graph: &Graph, id: NodeId, state: &mut St
     supports(graph, id)?;
     let view = View { graph, id };
     let converter = ops::find(view.op()).ok_or("its op has no converter")?;
-    let mut cx = Context::new(view, state)?;
-    let converted = (converter.convert)(&mut cx);
-    cx.check_inputs()?;
-    converted
+    (converter.convert)(&mut Context::new(view, state)?)
 }
 
 fn convert_output(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding, Reason> {

@@ -12,24 +12,28 @@ use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
 use crate::settings::{BuildPolicy, Settings};
-use crate::tf::{Call, Code, Status};
+use crate::tf::{Call, Code, NativeFunction, Status};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 pub struct EngineOp {
     attrs: Arc<Attrs>,
     gpu: bool,
-    /// Handles of the native segment, one a function library runtime.
-    native: Mutex<Vec<(usize, u64)>>,
+    /// The native segment, made ready in each function library runtime that it was called in.
+    native: Mutex<Vec<NativeFunction>>,
     identity: OnceLock<Identity>,
     /// A kernel's device never changes.
     backend: OnceLock<&'static dyn Backend>,
     /// The resource of the last call. Whoever ends the resource ends this: the kernel does not keep it.
     resource: RwLock<Weak<Resource>>,
+    /// Lives as long as the kernel: by it an engine set knows that it is used.
+    life: Arc<()>,
+    /// Whether the engine set of that resource knows it.
+    known: AtomicBool,
 }
 
 /// A call that ran on an engine.
@@ -51,6 +55,8 @@ impl EngineOp {
             identity: OnceLock::new(),
             backend: OnceLock::new(),
             resource: RwLock::default(),
+            life: Arc::default(),
+            known: AtomicBool::new(false),
         })
     }
 
@@ -86,7 +92,9 @@ impl EngineOp {
             return Ok(known);
         }
         let found = call.resource(&self.attrs.engine, self.attrs.capacity)?;
+        found.owned_by_call();
         *self.resource.write() = Arc::downgrade(&found);
+        self.known.store(false, Relaxed);
         Ok(found)
     }
 
@@ -103,6 +111,9 @@ impl EngineOp {
         let gpu = if self.gpu { call.gpu() } else { None };
         let backend = self.backend(gpu)?;
         let set = self.set(call, resource)?;
+        if !self.known.swap(true, Relaxed) {
+            set.used_by(&self.life);
+        }
         let cache = set.cache(self.mode(), || self.static_engine(resource, backend));
         let (hit, at_once) = self.engine(call, resource, backend, &set, cache)?;
         let found = Instant::now();
@@ -442,13 +453,13 @@ impl EngineOp {
     }
 
     fn native_handle(&self, call: &Call, function: &[u8]) -> Result<u64, Status> {
-        let library = call.library_id();
-        if let Some((_, handle)) = self.native.lock().iter().find(|(id, _)| *id == library) {
-            return Ok(*handle);
+        if let Some(ready) = self.native.lock().iter().find(|ready| call.can_run(ready)) {
+            return Ok(ready.handle());
         }
-        // Two callers at once may both instantiate; TensorFlow gives both the same function.
-        let handle = call.instantiate(function, self.attrs.allow_soft_placement)?;
-        self.native.lock().push((library, handle));
+        // Two callers at once may both instantiate; TensorFlow gives both the same function, and counts.
+        let ready = call.instantiate(function, self.attrs.allow_soft_placement)?;
+        let handle = ready.handle();
+        self.native.lock().push(ready);
         Ok(handle)
     }
 }

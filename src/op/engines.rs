@@ -7,7 +7,7 @@ use crate::graph::PartialShape;
 use crate::profile::{Profile, Recorder, Strategy, profiles};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// What identifies a node's segment and settings, and so its engines. Two models in one process may hold nodes of the same
 /// name: by this they never get each other's engines.
@@ -37,6 +37,8 @@ pub struct EngineSet {
     remembered: Mutex<Vec<Profile>>,
     /// Whether profiles were made without recorded calls, or a plan's own profiles, to make them from.
     guessed: AtomicBool,
+    /// The kernels that have used it, as far as they live.
+    kernels: Mutex<Vec<Weak<()>>>,
 }
 
 impl EngineSet {
@@ -49,6 +51,7 @@ impl EngineSet {
             wants_values: AtomicBool::new(false),
             remembered: Mutex::default(),
             guessed: AtomicBool::new(false),
+            kernels: Mutex::default(),
         }
     }
 
@@ -69,6 +72,18 @@ impl EngineSet {
 
     pub fn opened(&self) -> Option<&EngineCache<dyn Engine>> {
         self.cache.get()
+    }
+
+    /// Notes a kernel that uses this set, by what lives as long as it.
+    pub fn used_by(&self, kernel: &Arc<()>) {
+        let mut kernels = self.kernels.lock();
+        kernels.retain(|one| one.strong_count() > 0);
+        kernels.push(Arc::downgrade(kernel));
+    }
+
+    /// Whether a kernel that has used it lives.
+    pub fn used(&self) -> bool {
+        self.kernels.lock().iter().any(|one| one.strong_count() > 0)
     }
 
     /// Keeps an engine of a file for the first call. False where calls have come already: they have what they need.

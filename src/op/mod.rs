@@ -8,6 +8,7 @@ mod engines;
 mod fallback;
 mod host_time;
 mod job;
+mod owners;
 mod resource;
 mod segment;
 mod values;

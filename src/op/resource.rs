@@ -4,6 +4,7 @@
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallbacks, Kind};
 use super::host_time::{HostTime, Times};
+use super::owners::Owners;
 use crate::cache::{EngineCache, Key, Stats};
 use crate::engine::asset::{self, AssetError, EngineInstance};
 use crate::engine::place;
@@ -27,6 +28,9 @@ pub struct Resource {
     pub ended: AtomicBool,
     /// Nearly always one: two where models that do not know of each other name their engines alike.
     sets: Mutex<Vec<(Identity, Arc<EngineSet>)>>,
+    owners: Mutex<Owners>,
+    /// What sets had counted that are gone.
+    ended_sets: Mutex<Stats>,
     pub fallbacks: Fallbacks,
     pub engine_calls: AtomicU64,
     pub graph_launches: AtomicU64,
@@ -82,6 +86,8 @@ impl Resource {
             capacity,
             ended: AtomicBool::new(false),
             sets: Mutex::default(),
+            owners: Mutex::default(),
+            ended_sets: Mutex::default(),
             fallbacks: Fallbacks::default(),
             engine_calls: AtomicU64::new(0),
             graph_launches: AtomicU64::new(0),
@@ -128,6 +134,40 @@ impl Resource {
         self.sets.lock().clone()
     }
 
+    /// A call uses it: it owns it where nobody has loaded it.
+    pub fn owned_by_call(&self) {
+        self.owners.lock().call();
+    }
+
+    /// TensorFlow was told to delete it. True where an owner is left, who needs it still.
+    pub fn leave(&self) -> bool {
+        self.owners.lock().leave();
+        self.settle();
+        !self.owners.lock().none()
+    }
+
+    /// Drops the engines of owners that have gone.
+    fn settle(&self) {
+        let mut owners = self.owners.lock();
+        let mut sets = self.sets.lock();
+        let used = |id| sets.iter().any(|(other, set)| *other == id && set.used());
+        owners.settle(used);
+        let (kept, gone) = std::mem::take(&mut *sets)
+            .into_iter()
+            .partition(|(id, set)| owners.need(*id) || set.used());
+        *sets = kept;
+        drop((sets, owners));
+        let gone: Vec<(Identity, Arc<EngineSet>)> = gone;
+        for (_, set) in gone {
+            let counted = set.opened().map(EngineCache::stats).unwrap_or_default();
+            *self.ended_sets.lock() += Stats {
+                engines: 0,
+                remembered_failures: 0,
+                ..counted
+            };
+        }
+    }
+
     pub fn describe(&self) -> String {
         let engines: usize = self.all_sets().iter().map(|(_, set)| set.all().len()).sum();
         format!(
@@ -136,9 +176,18 @@ impl Resource {
         )
     }
 
-    /// Reads an asset file (InitializeTRTResource). A file that is missing or cannot be opened is an error. What is in it
-    /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
+    /// Reads an asset file (InitializeTRTResource) for a new owner.
     pub fn initialize(&self, file: &Path, capacity: i64, gpu: Option<Gpu>) -> Result<(), Status> {
+        let load = self.owners.lock().begin();
+        let read = self.read(file, capacity, gpu, load);
+        self.owners.lock().done(load);
+        self.settle();
+        read
+    }
+
+    /// Reads an asset file. A file that is missing or cannot be opened is an error. What is in it
+    /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
+    fn read(&self, file: &Path, capacity: i64, gpu: Option<Gpu>, load: u64) -> Result<(), Status> {
         if capacity != self.capacity {
             tracing::warn!(
                 "engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
@@ -177,16 +226,10 @@ impl Resource {
                 return Ok(());
             }
         };
-        // Engines that an earlier load of the same model brought serve this one too.
-        let present: Vec<Identity> = self
-            .all_sets()
-            .into_iter()
-            .filter(|(_, set)| !set.all().is_empty())
-            .map(|(id, _)| id)
-            .collect();
+        let mut present = Vec::new();
         for (i, instance) in instances.into_iter().enumerate() {
             let made_for = instance.input_shapes.clone();
-            if let Err(why) = self.load(backend, instance, &present) {
+            if let Err(why) = self.load(backend, instance, load, &mut present) {
                 self.reject(&format!("{}, engine {i} for {made_for:?}: {why}; {NEXT}", file.display()));
                 self.lose(made_for);
             }
@@ -208,13 +251,25 @@ impl Resource {
         self.lost.lock().clone()
     }
 
-    fn load(&self, backend: &'static dyn Backend, instance: EngineInstance, present: &[Identity]) -> Result<(), String> {
+    /// `present`: the segments of the file so far, and whether an earlier load of the same model brought their engines, which serve
+    /// this one too.
+    fn load(
+        &self,
+        backend: &'static dyn Backend,
+        instance: EngineInstance,
+        load: u64,
+        present: &mut Vec<(Identity, bool)>,
+    ) -> Result<(), String> {
         let plan = self.decode(backend, instance.plan)?;
         let identity = Identity {
             segment: plan.segment_hash,
             settings: plan.settings_hash,
         };
-        if present.contains(&identity) {
+        if !present.iter().any(|(id, _)| *id == identity) {
+            self.owners.lock().brings(load, identity);
+            present.push((identity, !self.set(identity).all().is_empty()));
+        }
+        if present.contains(&(identity, true)) {
             return Ok(());
         }
         let set = self.set(identity);
@@ -387,7 +442,7 @@ impl Resource {
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        let mut cache = Stats::default();
+        let mut cache = *self.ended_sets.lock();
         let mut own = Own {
             engine_calls: self.engine_calls.load(Relaxed),
             graph_launches: self.graph_launches.load(Relaxed),

@@ -20,6 +20,24 @@ pub struct Call {
     shapes: Vec<Vec<i64>>,
 }
 
+/// An instantiated function. TensorFlow keeps its graph and weights until it is given back, which is when this is dropped.
+pub struct NativeFunction {
+    library: usize,
+    handle: u64,
+}
+
+impl NativeFunction {
+    pub fn handle(&self) -> u64 {
+        self.handle
+    }
+}
+
+impl Drop for NativeFunction {
+    fn drop(&mut self) {
+        ffi::release_function(self.library, self.handle);
+    }
+}
+
 impl Call {
     pub fn new(raw: UniquePtr<ffi::Call>) -> Self {
         let shapes = (0..raw.input_count())
@@ -37,11 +55,6 @@ impl Call {
         self.raw.device_name()
     }
 
-    /// Identifies the function library runtime: a segment's handle belongs to one.
-    pub fn library_id(&self) -> usize {
-        self.raw.library_id()
-    }
-
     /// The state that all instances of engine `name` on this device share; made where absent.
     pub fn resource(&self, name: &str, capacity: i64) -> Result<Arc<Resource>, Status> {
         let mut outcome = ffi::Outcome::default();
@@ -50,12 +63,21 @@ impl Call {
         Ok(found.state().0.clone())
     }
 
-    /// Makes a function ready to run on this call's device. `function` is a serialized `NameAttrList`.
-    pub fn instantiate(&self, function: &[u8], soft_placement: bool) -> Result<u64, Status> {
+    /// Makes a function ready to run on this call's device. `function` is a serialized `NameAttrList`. To be kept by the call's kernel
+    /// and dropped with it: until then TensorFlow keeps the runtime that it belongs to.
+    pub fn instantiate(&self, function: &[u8], soft_placement: bool) -> Result<NativeFunction, Status> {
         fault::at(Point::Instantiate).map_err(failed)?;
         let made = self.raw.instantiate(function, soft_placement);
         made.outcome.check()?;
-        Ok(made.value)
+        Ok(NativeFunction {
+            library: self.raw.library_id(),
+            handle: made.value,
+        })
+    }
+
+    /// Whether the function was instantiated in the function library runtime of this call.
+    pub fn can_run(&self, function: &NativeFunction) -> bool {
+        function.library == self.raw.library_id()
     }
 
     /// The body of a function as a serialized `GraphDef`, with the large contents of its constants beside it.

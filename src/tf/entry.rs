@@ -11,6 +11,7 @@ use crate::optimizer::{self, Params};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use cxx::UniquePtr;
+use parking_lot::Mutex;
 use prost::Message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -62,16 +63,37 @@ pub fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<ffi::Call>) 
     }
 }
 
-pub struct ResourceState(pub(super) Arc<Resource>);
+/// A resource as long as TensorFlow knows it, and where it goes if that ends while it has owners.
+pub struct ResourceState(pub(super) Arc<Resource>, Arc<Slot>);
+
+type Slot = Mutex<Option<Arc<Resource>>>;
 
 impl Drop for ResourceState {
     fn drop(&mut self) {
-        self.0.ended.store(true, Ordering::Relaxed);
+        match self.0.leave() {
+            true => *self.1.lock() = Some(self.0.clone()),
+            false => self.0.ended.store(true, Ordering::Relaxed),
+        }
     }
 }
 
-pub fn resource_new(name: &str, device: &str, capacity: i64) -> Box<ResourceState> {
-    Box::new(ResourceState(Resource::new(name, device, capacity)))
+/// Keeps the resource of one name while TensorFlow does not know it: it was deleted for one owner and has others.
+#[derive(Default)]
+pub struct Keeper(Arc<Slot>);
+
+pub fn keeper_new() -> Box<Keeper> {
+    Box::default()
+}
+
+pub fn keeper_holds(keeper: &Keeper) -> bool {
+    keeper.0.lock().is_some()
+}
+
+/// The resource that `keeper` has, else a new one.
+pub fn resource_new(keeper: &Keeper, name: &str, device: &str, capacity: i64) -> Box<ResourceState> {
+    let kept = keeper.0.lock().take();
+    let resource = kept.unwrap_or_else(|| Resource::new(name, device, capacity));
+    Box::new(ResourceState(resource, keeper.0.clone()))
 }
 
 pub fn resource_describe(state: &ResourceState) -> String {

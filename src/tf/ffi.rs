@@ -106,6 +106,7 @@ pub mod bridge {
     extern "Rust" {
         type EngineKernel;
         type ResourceState;
+        type Keeper;
         type OptimizerState;
         type LargeContents;
         type Contents;
@@ -114,7 +115,9 @@ pub mod bridge {
         fn engine_kernel_status(kernel: &EngineKernel) -> Outcome;
         fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<Call>);
 
-        fn resource_new(name: &str, device: &str, capacity: i64) -> Box<ResourceState>;
+        fn keeper_new() -> Box<Keeper>;
+        fn keeper_holds(keeper: &Keeper) -> bool;
+        fn resource_new(keeper: &Keeper, name: &str, device: &str, capacity: i64) -> Box<ResourceState>;
         fn resource_describe(state: &ResourceState) -> String;
         fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: GpuHandle) -> Outcome;
         fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome;
@@ -172,6 +175,8 @@ pub mod bridge {
         /// constants that are no integers go to `contents` instead, in order; the node gets its place there as attribute `mark`.
         fn function_body(self: &Call, function: &[u8], large: usize, mark: &str, contents: &mut LargeContents) -> Blob;
         fn fail(self: &Call, code: i32, message: &str);
+        /// Gives back what `instantiate` made, to the function library runtime whose id this is and which has to live.
+        fn release_function(library: usize, handle: u64);
         fn finish_call(call: UniquePtr<Call>);
         /// Runs an instantiated function on the call's inputs, gives its results as the call's outputs, and
         /// finishes the call. `why` goes before the message of a failure.

@@ -18,6 +18,7 @@ mod fused;
 mod gather_scatter;
 mod identity;
 mod images;
+mod inputs;
 mod lrn;
 mod matmul;
 mod matrix_part;
@@ -121,8 +122,9 @@ pub const TENSORS: &[DType] = &[DType::FLOAT, DType::HALF, DType::INT32, DType::
 /// TensorRT's limit.
 const MAX_RANK: usize = 8;
 
-/// Fails unless every tensor that goes into or comes out of the node is one that an engine can hold.
+/// Fails unless the node has the inputs that its op takes, and every tensor that goes into or comes out of it is one that an engine can hold.
 pub fn check_tensors(view: View) -> Result<(), Reason> {
+    inputs::check(view)?;
     let check = |what: &str, i: usize, info: &crate::graph::TensorInfo| match info.shape.rank() {
         _ if !TENSORS.contains(&info.dtype) => Err(format!("An engine cannot hold {what} {i}: unsupported data type {}", info.dtype)),
         None => Err(format!("An engine cannot hold {what} {i}: its rank is unknown")),
