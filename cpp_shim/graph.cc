@@ -1,7 +1,10 @@
 // TensorFlow's own graph facilities: shape inference and the making of functions.
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "tensorflow/core/common_runtime/function_body.h"
+#include "tensorflow/core/common_runtime/function_def_utils.h"
 #include "tensorflow/core/common_runtime/graph_constructor.h"
 #include "tensorflow/core/framework/function.h"
 #include "tensorflow/core/framework/graph_to_functiondef.h"
@@ -63,6 +66,23 @@ Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8
     tensorflow::FunctionDef function;
     TF_RETURN_IF_ERROR(tensorflow::GraphToFunctionDef(built, to_string(name), &function));
     return serialize(function, "the function", &out.bytes);
+  }));
+  return out;
+}
+
+Blob function_to_graph(rust::Slice<const uint8_t> function, rust::Slice<const uint8_t> library) {
+  Blob out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    tensorflow::FunctionDef def;
+    if (!def.ParseFromArray(function.data(), function.size())) return absl::InternalError("the function cannot be parsed");
+    tensorflow::FunctionDefLibrary functions;
+    if (!functions.ParseFromArray(library.data(), library.size())) return absl::InternalError("the library cannot be parsed");
+    const tensorflow::FunctionLibraryDefinition definitions(tensorflow::OpRegistry::Global(), functions);
+    std::unique_ptr<tensorflow::FunctionBody> body;
+    TF_RETURN_IF_ERROR(tensorflow::FunctionDefToBodyHelper(def, tensorflow::AttrSlice(), &definitions, &body));
+    tensorflow::GraphDef graph;
+    body->graph->ToGraphDef(&graph);
+    return serialize(graph, "the body", &out.bytes);
   }));
   return out;
 }

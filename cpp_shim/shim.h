@@ -77,6 +77,7 @@ class ResourceRef {
 
 Inferred infer_shapes(rust::Slice<const uint8_t> graph);
 Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name);
+Blob function_to_graph(rust::Slice<const uint8_t> function, rust::Slice<const uint8_t> library);
 Blob optimize_graph(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> rewriter, const rust::Vec<rust::String>& fetches,
                     const rust::Vec<rust::String>& keep);
 bool op_is_stateful(rust::Str op);

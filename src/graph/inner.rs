@@ -1,6 +1,6 @@
-//! Loops and conditionals as one node each, with the graphs inside.
+//! Loops, conditionals and calls as one node each, with the graphs inside.
 //!
-//! `StatelessWhile` and `StatelessIf` name functions of the library. A node of these that goes into an engine has the graphs with it
+//! `StatelessWhile`, `StatelessIf` and `PartitionedCall` name functions of the library. A node of these that goes into an engine has the graphs with it
 //! besides, as [`GRAPHS`], so that whoever reads the node can read what it runs, without a library: the segmenter, the converter, the
 //! fingerprint. Each graph takes all that the node takes (but an If's predicate) by `_Arg` nodes, and its nodes say of their outputs
 //! what they are ([`super::annotated_outputs`]).
@@ -12,13 +12,15 @@ use prost::Message;
 use std::collections::HashMap;
 use tf::attr_value::{ListValue, Value};
 
-/// The attribute that holds the graphs, serialized: condition and body, or what runs where the predicate holds and what else.
+/// The attribute that holds the graphs, serialized: condition and body, or what runs where the predicate holds and what else, or
+/// what is called.
 pub const GRAPHS: &str = "_tftrt_graphs";
 /// The attribute of a loop that says how many of its inputs change; they are the first ones.
 pub const VARIABLES: &str = "_tftrt_variables";
 /// The attributes that name the functions, in the order of the graphs.
 pub const LOOP_FUNCTIONS: [&str; 2] = ["cond", "body"];
 pub const CHOICE_FUNCTIONS: [&str; 2] = ["then_branch", "else_branch"];
+pub const CALL_FUNCTIONS: [&str; 1] = ["f"];
 
 /// A graph inside a node.
 pub struct Inner {
@@ -30,15 +32,16 @@ pub struct Inner {
 }
 
 /// By which attributes a node names the functions whose graphs it holds; `None` for a node without graphs inside.
-pub fn functions(node: &Node) -> Option<[&'static str; 2]> {
+pub fn functions(node: &Node) -> Option<&'static [&'static str]> {
     functions_of(node.op()).filter(|_| node.def.attr.contains_key(GRAPHS))
 }
 
 /// The attributes by which nodes of an op name the functions that have graphs.
-pub fn functions_of(op: &str) -> Option<[&'static str; 2]> {
+pub fn functions_of(op: &str) -> Option<&'static [&'static str]> {
     match op {
-        "StatelessWhile" => Some(LOOP_FUNCTIONS),
-        "StatelessIf" => Some(CHOICE_FUNCTIONS),
+        "StatelessWhile" => Some(&LOOP_FUNCTIONS),
+        "StatelessIf" => Some(&CHOICE_FUNCTIONS),
+        "PartitionedCall" => Some(&CALL_FUNCTIONS),
         _ => None,
     }
 }
@@ -92,16 +95,16 @@ pub fn is_too_deep(def: &tf::NodeDef) -> bool {
     !level.is_empty()
 }
 
-/// The two graphs inside node `id`. Arguments that are the same whenever the graph runs, and constants, are constants there, too.
+/// The graphs inside node `id`, in the order of its functions. Arguments that are the same whenever the graph runs, and constants, are constants there, too.
 ///
 /// # Errors
 /// Why it has none that can be read.
-pub fn open(graph: &Graph, id: NodeId) -> Result<[Inner; 2], String> {
+pub fn open(graph: &Graph, id: NodeId) -> Result<Vec<Inner>, String> {
     open_with(graph, id, Graph::constant_node)
 }
 
 /// [`open`] before the loop or conditional around the node is one node itself: constants come in through its `Enter` or `Switch`.
-pub fn open_within(graph: &Graph, id: NodeId) -> Result<[Inner; 2], String> {
+pub fn open_within(graph: &Graph, id: NodeId) -> Result<Vec<Inner>, String> {
     open_with(graph, id, |graph, mut port| {
         loop {
             let node = &graph.nodes[port.node];
@@ -117,7 +120,7 @@ pub fn open_within(graph: &Graph, id: NodeId) -> Result<[Inner; 2], String> {
     })
 }
 
-fn open_with(graph: &Graph, id: NodeId, constant: fn(&Graph, Port) -> Option<NodeId>) -> Result<[Inner; 2], String> {
+fn open_with(graph: &Graph, id: NodeId, constant: fn(&Graph, Port) -> Option<NodeId>) -> Result<Vec<Inner>, String> {
     let node = &graph.nodes[id];
     let (skip, variables) = match node.op() {
         "StatelessIf" => (1, 0),
@@ -129,10 +132,13 @@ fn open_with(graph: &Graph, id: NodeId, constant: fn(&Graph, Port) -> Option<Nod
         .into_iter()
         .map(|def| inner(graph, given, variables, def, constant))
         .collect::<Result<_, _>>()?;
-    let found = opened.len();
-    opened
-        .try_into()
-        .map_err(|_| format!("it holds {found} graphs where 2 were expected; its functions are not read"))
+    let (found, expected) = (opened.len(), functions(node).map_or(0, <[_]>::len));
+    match found == expected {
+        true => Ok(opened),
+        false => Err(format!(
+            "it holds {found} graphs where {expected} were expected; its functions are not read"
+        )),
+    }
 }
 
 fn inner(
@@ -185,6 +191,69 @@ pub fn result_name(at: usize) -> String {
     format!("tftrt_result_{at}")
 }
 
+/// The name that node `inside` of the body of `call` has where that is written out.
+pub fn written_out(call: &str, inside: &str) -> String {
+    format!("{call}/tftrt_call/{inside}")
+}
+
+/// `nodes` with the bodies of calls, as far as they hold these, in the place of the calls: the nodes of a body, and one that gives the
+/// results under the call's name.
+///
+/// # Errors
+/// A call whose body does not fit it.
+pub fn write_out_calls(nodes: Vec<tf::NodeDef>) -> Result<Vec<tf::NodeDef>, String> {
+    let mut out = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        write_out(node, &mut out, DEEPEST)?;
+    }
+    Ok(out)
+}
+
+fn write_out(call: tf::NodeDef, out: &mut Vec<tf::NodeDef>, depth: usize) -> Result<(), String> {
+    if call.op != "PartitionedCall" || !call.attr.contains_key(GRAPHS) {
+        out.push(call);
+        return Ok(());
+    }
+    let misfit = |what: &str| format!("the call '{}' {what}", call.name);
+    let deeper = depth.checked_sub(1).ok_or_else(|| misfit("holds too many inside each other"))?;
+    let [body] = <[tf::GraphDef; 1]>::try_from(graphs(&call)?).map_err(|_| misfit("holds more than one body"))?;
+    let is_data = |input: &&String| !input.starts_with('^');
+    let mut results: Vec<(usize, String)> = Vec::new();
+    for mut node in body.node {
+        node.name = written_out(&call.name, &node.name);
+        for input in &mut node.input {
+            *input = match input.strip_prefix('^') {
+                Some(rest) => format!("^{}", written_out(&call.name, rest)),
+                None => written_out(&call.name, input),
+            };
+        }
+        if matches!(node.op.as_str(), "_Arg" | "_Retval") {
+            let at = index(&node)?;
+            if node.op == "_Arg" {
+                let given = call.input.iter().filter(is_data).nth(at);
+                node.input = vec![given.ok_or_else(|| misfit("is given too little"))?.clone()];
+            } else {
+                results.push((at, node.name.clone()));
+            }
+            node.op = "Identity".into();
+            node.attr.remove("index");
+        }
+        write_out(node, out, deeper)?;
+    }
+    results.sort();
+    let types = call.attr.get("Tout").ok_or_else(|| misfit("does not say what it gives"))?;
+    let waits = call.input.iter().filter(|input| input.starts_with('^')).cloned();
+    out.push(tf::NodeDef {
+        name: call.name.clone(),
+        op: "IdentityN".into(),
+        input: results.into_iter().map(|(_, name)| name).chain(waits).collect(),
+        device: call.device.clone(),
+        attr: [("T".to_string(), types.clone())].into(),
+        ..Default::default()
+    });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +287,7 @@ mod tests {
         assert_eq!(graphs(&outer).unwrap()[0].node, [inner]);
         let graph = Graph::new(of(outer), HashMap::new()).unwrap();
         assert_eq!(weight(&graph.nodes[0]), 2);
-        assert_eq!(functions(&graph.nodes[0]), Some(LOOP_FUNCTIONS));
+        assert_eq!(functions(&graph.nodes[0]), Some(&LOOP_FUNCTIONS[..]));
     }
 
     #[test]
@@ -231,6 +300,71 @@ mod tests {
         node = holds(&[of(node)]);
         node = holds(&[of(node)]);
         assert!(is_too_deep(&node));
+    }
+
+    #[test]
+    fn calls_are_written_out_at_all_depths() {
+        let node = |name: &str, op: &str, inputs: &[&str], at: Option<i64>| tf::NodeDef {
+            name: name.into(),
+            op: op.into(),
+            input: inputs.iter().map(|input| input.to_string()).collect(),
+            attr: at
+                .map(|at| {
+                    let value = Some(Value::I(at));
+                    ("index".to_string(), tf::AttrValue { value })
+                })
+                .into_iter()
+                .collect(),
+            ..Default::default()
+        };
+        let call = |name: &str, inputs: &[&str], body: Vec<tf::NodeDef>| {
+            let graph = tf::GraphDef {
+                node: body,
+                ..Default::default()
+            };
+            let mut def = node(name, "PartitionedCall", inputs, None);
+            def.attr.insert(GRAPHS.into(), to_attr(&[graph]));
+            def.attr.insert("Tout".into(), tf::AttrValue::default());
+            def
+        };
+        let inner = call(
+            "g",
+            &["relu"],
+            vec![
+                node("tftrt_arg_0", "_Arg", &[], Some(0)),
+                node("tanh", "Tanh", &["tftrt_arg_0"], None),
+                node("tftrt_result_0", "_Retval", &["tanh"], Some(0)),
+            ],
+        );
+        let outer = vec![
+            node("tftrt_arg_0", "_Arg", &[], Some(0)),
+            node("relu", "Relu", &["tftrt_arg_0"], None),
+            inner,
+            node("tftrt_result_1", "_Retval", &["g"], Some(1)),
+            node("tftrt_result_0", "_Retval", &["tftrt_arg_0", "^g"], Some(0)),
+        ];
+        let written = write_out_calls(vec![call("f", &["x:1", "^y"], outer.clone())]).unwrap();
+        let said: Vec<String> = written
+            .iter()
+            .map(|n| format!("{} {} {}", n.name, n.op, n.input.join(",")))
+            .collect();
+        let at = "f/tftrt_call/";
+        assert_eq!(
+            said,
+            [
+                format!("{at}tftrt_arg_0 Identity x:1"),
+                format!("{at}relu Relu {at}tftrt_arg_0"),
+                format!("{at}g/tftrt_call/tftrt_arg_0 Identity {at}relu"),
+                format!("{at}g/tftrt_call/tanh Tanh {at}g/tftrt_call/tftrt_arg_0"),
+                format!("{at}g/tftrt_call/tftrt_result_0 Identity {at}g/tftrt_call/tanh"),
+                format!("{at}g IdentityN {at}g/tftrt_call/tftrt_result_0"),
+                format!("{at}tftrt_result_1 Identity {at}g"),
+                format!("{at}tftrt_result_0 Identity {at}tftrt_arg_0,^{at}g"),
+                format!("f IdentityN {at}tftrt_result_0,{at}tftrt_result_1,^y"),
+            ]
+        );
+        let error = write_out_calls(vec![call("f", &["^y"], outer)]).unwrap_err();
+        assert!(error.contains("'f' is given too little"), "{error}");
     }
 
     #[test]

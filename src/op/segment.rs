@@ -52,6 +52,7 @@ impl Segment {
                 },
             );
         }
+        self.graph.node = inner::write_out_calls(self.graph.node)?;
         // No shape follows from the constants that are left out, so TensorFlow need not see them.
         let inferred = infer_shapes(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
         contents::put_back(&mut self.graph.node, &self.contents)?;
@@ -111,7 +112,7 @@ pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String>
         } else {
             None
         };
-        let is_name = |name: &str| functions.is_some_and(|functions| functions.contains(&name));
+        let is_name = |name: &str| functions.is_some_and(|functions: &[&str]| functions.contains(&name));
         let counts = |name: &str| !name.starts_with('_') || name == inner::GRAPHS || name == inner::VARIABLES;
         for (name, value) in node.attr.iter().filter(|(name, _)| counts(name) && !is_name(name)) {
             attrs.extend_from_slice(name.as_bytes());

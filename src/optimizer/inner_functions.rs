@@ -15,10 +15,12 @@ use tf::attr_value::Value;
 /// What TensorFlow makes no function of.
 pub fn make(host: &dyn Host, body: &mut tf::GraphDef, prefix: &str, functions: &mut Vec<tf::FunctionDef>) -> Result<(), String> {
     for node in &mut body.node {
-        let Some(names) = inner::functions_of(&node.op).filter(|_| node.attr.contains_key(inner::GRAPHS)) else {
+        // A function that is called is in the library already.
+        let has_own = node.op != "PartitionedCall" && node.attr.contains_key(inner::GRAPHS);
+        let Some(names) = inner::functions_of(&node.op).filter(|_| has_own) else {
             continue;
         };
-        for (what, mut graph) in names.into_iter().zip(inner::graphs(node)?) {
+        for (&what, mut graph) in names.iter().zip(inner::graphs(node)?) {
             make(host, &mut graph, prefix, functions)?;
             graph.versions.clone_from(&body.versions);
             for node in &mut graph.node {

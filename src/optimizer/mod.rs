@@ -17,7 +17,7 @@ pub use params::{DEFAULT_MINIMUM_SEGMENT_SIZE, Params};
 
 use crate::convert::{self, Reason};
 use crate::files;
-use crate::graph::{Graph, GraphError, NodeId, TensorInfo};
+use crate::graph::{Graph, GraphError, NodeId, TensorInfo, inner};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use crate::report::drawing::{self, Drawing, Fate};
 use crate::report::{self, NonConversionReport, Record};
@@ -67,6 +67,9 @@ pub struct Item<'a> {
 pub trait Host {
     /// The function of a graph with `_Arg` and `_Retval` nodes (TensorFlow's GraphToFunctionDef). Err: why it is none.
     fn function_from_graph(&self, graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String>;
+
+    /// The body of a function, with `_Arg` and `_Retval` nodes (TensorFlow's FunctionDefToBodyHelper). Err: why it has none.
+    fn graph_from_function(&self, function: tf::FunctionDef) -> Result<tf::GraphDef, String>;
 
     /// What TensorFlow infers of the outputs of a graph's nodes, by name; `None` where no shapes fit.
     fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>>;
@@ -271,7 +274,17 @@ fn attempt(
         &flow::Rules {
             supports: &|graph, id| may_enter(context, graph, id),
             has_effect: &has_effect,
-            infer: &|graph| context.host.infer_shapes(graph),
+            infer: &|graph| {
+                let mut graph = graph.clone();
+                graph.node = inner::write_out_calls(graph.node).ok()?;
+                context.host.infer_shapes(&graph)
+            },
+            bodies: &|name| {
+                let functions = library.iter().flat_map(|library| &library.function);
+                let mut named = functions.filter(|function| function.signature.as_ref().is_some_and(|signature| signature.name == name));
+                let function = named.next().ok_or_else(|| format!("the graph has no function '{name}'"))?;
+                context.host.graph_from_function(function.clone())
+            },
             preserve,
             left_alone,
             control_flow: context.options.control_flow,
@@ -299,9 +312,8 @@ fn attempt(
     for (&node, reason) in &mut native {
         let node = &graph.nodes[node];
         // What control flow is made of has no converter by itself: say what is in the way of the whole.
-        let told = stays.get(node.name()).filter(|_| flow::is_part(node.op()));
-        if let Some(told) = told.map(String::as_str).or_else(|| flow::call_stays(node)) {
-            *reason = told.to_string();
+        if let Some(told) = stays.get(node.name()).filter(|_| flow::is_part(node.op())) {
+            reason.clone_from(told);
         }
     }
     let mut segments = found.segments;
@@ -370,7 +382,9 @@ fn attempt(
         first.node.attr.insert(report::ATTRIBUTE.into(), body::attr(text));
     }
     let internal = |why| OptimizeError::Internal { id: id.into(), why };
-    let nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines)).map_err(internal)?;
+    let mut nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines)).map_err(internal)?;
+    // A call that came into no engine is one as before.
+    nodes.iter_mut().for_each(|node| drop(node.attr.remove(inner::GRAPHS)));
     let mut library = library.take().unwrap_or_default();
     library.function.extend(functions.into_iter().flatten());
     #[allow(deprecated)]

@@ -187,6 +187,8 @@ pub mod bridge {
 
         fn infer_shapes(graph: &[u8]) -> Inferred;
         fn graph_to_function(graph: &[u8], library: &[u8], name: &str) -> Blob;
+        /// The body of a serialized FunctionDef, as a serialized GraphDef with `_Arg` and `_Retval` nodes.
+        fn function_to_graph(function: &[u8], library: &[u8]) -> Blob;
         /// A serialized GraphDef after the passes of a serialized RewriterConfig. What computes `fetches` (names of tensors) and the
         /// nodes `keep` stays.
         fn optimize_graph(graph: &[u8], rewriter: &[u8], fetches: &Vec<String>, keep: &Vec<String>) -> Blob;

@@ -95,6 +95,16 @@ impl Host for TensorflowHost {
         Ok(function)
     }
 
+    fn graph_from_function(&self, mut function: tf::FunctionDef) -> Result<tf::GraphDef, String> {
+        fault::at(Point::Function).map_err(|why| why.to_string())?;
+        let weights = contents::take_out(&mut function.node_def);
+        let made = ffi::function_to_graph(&function.encode_to_vec(), &self.library);
+        made.outcome.check().map_err(|e| e.message)?;
+        let mut graph = tf::GraphDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
+        contents::put_back(&mut graph.node, &weights)?;
+        Ok(graph)
+    }
+
     fn is_stateful(&self, op: &str) -> bool {
         ffi::op_is_stateful(op)
     }

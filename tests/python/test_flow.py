@@ -254,13 +254,6 @@ def test_a_loop_inside_one_that_stays(convert_function, stats):
         assert_close(converted(*run), converted.native(*run))
 
 
-def test_a_call_that_stays_says_why(monkeypatch, capfd):
-    compiled = tf.function(lambda x: tf.nn.relu(x @ W) * 2.0, jit_compile=True)
-    converted, said = reasons(lambda x: compiled(x) + 1.0, OPEN, monkeypatch, capfd)
-    assert "PartitionedCall" in converted.outside
-    assert "The function is compiled by XLA (jit_compile=True)" in said
-
-
 def test_denied_in_a_loop(convert_function, monkeypatch):
     monkeypatch.setenv("TF_TRT_OP_DENYLIST", "Tanh")
     converted = convert_function(loop, OPEN)

@@ -1,4 +1,4 @@
-//! Loops and conditionals: ONNX's Loop and If, whose graphs are made by the converters of the ops inside.
+//! Loops and conditionals: ONNX's Loop and If, whose graphs are made by the converters of the ops inside. Calls become what is inside.
 //!
 //! `optimizer/flow` makes these nodes, with their graphs inside ([`inner`]). What a graph takes that is the same in every round, it
 //! takes by name from the graph around, as ONNX lets it; so do weights, which are there once. Only plain forms go in and out of a
@@ -76,8 +76,28 @@ fn declared(state: &mut State, values: &[ValueId]) -> Result<Vec<Declared>, Reas
     values.iter().map(declare).collect()
 }
 
+/// The graphs inside the node.
+fn graphs<const N: usize>(cx: &Context) -> Result<[Inner; N], Reason> {
+    let found = inner::open(cx.view.graph, cx.view.id)?;
+    let count = found.len();
+    found
+        .try_into()
+        .map_err(|_| format!("it holds {count} graphs where {N} were expected"))
+}
+
+fn called(cx: &mut Context) -> Result<(), Reason> {
+    let [body] = graphs(cx)?;
+    let args = cx.inputs().to_vec();
+    let results = convert_inner(cx.state, &body, &args)?;
+    for (index, id) in results.into_iter().enumerate() {
+        let port = Port { node: cx.view.id, index };
+        cx.state.set(port, id);
+    }
+    Ok(())
+}
+
 fn choice(cx: &mut Context) -> Result<(), Reason> {
-    let graphs = inner::open(cx.view.graph, cx.view.id)?;
+    let graphs: [Inner; 2] = graphs(cx)?;
     let args = cx.inputs()[1..].to_vec();
     let predicate = cx.plain(0)?;
     let scope = cx.view.node().name().to_string();
@@ -101,7 +121,7 @@ fn choice(cx: &mut Context) -> Result<(), Reason> {
 }
 
 fn looped(cx: &mut Context) -> Result<(), Reason> {
-    let [condition, body] = inner::open(cx.view.graph, cx.view.id)?;
+    let [condition, body] = graphs(cx)?;
     let given = cx.inputs().to_vec();
     let variables = cx.view.node().attr_i(inner::VARIABLES).and_then(|n| usize::try_from(n).ok());
     let variables = variables
@@ -170,6 +190,11 @@ fn inner_info(inner: &Inner, at: usize) -> Result<&crate::graph::TensorInfo, Rea
 }
 
 pub const CONVERTERS: &[Converter] = &[
+    Converter {
+        op: "PartitionedCall",
+        supports,
+        convert: called,
+    },
     Converter {
         op: "StatelessIf",
         supports,

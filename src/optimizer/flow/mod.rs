@@ -1,7 +1,7 @@
 //! Control flow, taken out of a graph before it is cut into segments.
 //!
 //! What the pass is given holds no `While` and no `If`: the stock front end freezes a model with `lower_control_flow`, so calls are
-//! inlined, loops are frames of `Enter`, `Merge`, `Switch`, `NextIteration` and `Exit` ([`frame`]), and conditionals are `Switch` and
+//! inlined (but for some: [`calls`]), loops are frames of `Enter`, `Merge`, `Switch`, `NextIteration` and `Exit` ([`frame`]), and conditionals are `Switch` and
 //! `Merge` ([`branch`]). None of these can go into an engine by itself. So
 //!
 //! - a conditional of two cheap sides becomes a choice between both results;
@@ -13,6 +13,7 @@
 //! at the graph anew, and leaves that loop or conditional alone.
 
 mod branch;
+mod calls;
 mod fold;
 mod frame;
 mod functional;
@@ -23,6 +24,7 @@ mod sizes;
 mod trial;
 mod unroll;
 
+pub use calls::Bodies;
 pub use sizes::Sizes;
 pub use trial::Infer;
 
@@ -40,8 +42,10 @@ pub struct Rules<'a> {
     pub supports: &'a dyn Fn(&Graph, NodeId) -> Result<(), Reason>,
     /// Whether an op, by type, does more than compute its outputs.
     pub has_effect: &'a dyn Fn(&str) -> bool,
-    /// Shape inference over a graph inside a loop or branch.
+    /// Shape inference, where the bodies that calls hold are written out in their places.
     pub infer: Infer<'a>,
+    /// The bodies of functions that are called.
+    pub bodies: Bodies<'a>,
     /// Names of nodes that have to stay.
     pub preserve: &'a HashSet<String>,
     /// Why nodes that stood for a loop or conditional came into no engine, by their names: these are not made.
@@ -67,24 +71,12 @@ struct Change {
 
 /// Whether an op is one of those that control flow and tensor lists are made of, and that no engine holds by itself.
 pub fn is_part(op: &str) -> bool {
-    segment::steers(op) || op.starts_with("TensorList")
-}
-
-/// Why a call of a function stays, where it is one that TensorFlow never inlines.
-pub fn call_stays(node: &Node) -> Option<&'static str> {
-    if !matches!(node.op(), "PartitionedCall" | "StatefulPartitionedCall") {
-        return None;
-    }
-    let is_set = |name: &str| node.attr_b(name) == Some(true);
-    match (is_set("_XlaMustCompile"), is_set("_noinline")) {
-        (true, _) => Some("The function is compiled by XLA (jit_compile=True): its call is not inlined, and no engine holds calls."),
-        (_, true) => Some("The function is marked as one that is not inlined, and no engine holds calls."),
-        _ => None,
-    }
+    segment::steers(op) || op.starts_with("TensorList") || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
 }
 
 /// Takes out of `graph` what can be, from the inside to the outside.
 pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
+    let (graph, calls) = calls::opened(graph, rules);
     let mut flow = Flow {
         graph,
         stays: HashMap::new(),
@@ -98,6 +90,7 @@ pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
         flow.choose_branches(&mut sizes, rules);
         // Of a conditional, a side may have been a loop; a loop around one that is a node now may have a known length.
         if !flow.unroll_loops(rules) && !flow.make_nodes(&mut sizes, rules) {
+            flow.stays.extend(calls);
             return flow;
         }
     }
@@ -105,7 +98,9 @@ pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
 
 /// The nodes of a graph that stand for a loop or conditional.
 pub fn made_nodes(graph: &Graph) -> impl Iterator<Item = NodeId> {
-    (0..graph.nodes.len()).filter(|&id| inner::functions(&graph.nodes[id]).is_some())
+    // A call may stay where it is: it is the same call with a graph inside as without.
+    let is_made = |id: &NodeId| graph.nodes[*id].op() != "PartitionedCall" && inner::functions(&graph.nodes[*id]).is_some();
+    (0..graph.nodes.len()).filter(is_made)
 }
 
 impl Flow {

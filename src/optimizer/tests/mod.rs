@@ -37,6 +37,15 @@ impl Host for Keeper {
         })
     }
 
+    fn graph_from_function(&self, function: tf::FunctionDef) -> Result<tf::GraphDef, String> {
+        let name = function.signature.unwrap_or_default().name;
+        self.bodies
+            .borrow()
+            .get(&name)
+            .cloned()
+            .ok_or_else(|| format!("'{name}' has no body"))
+    }
+
     fn infer_shapes(&self, _: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>> {
         None
     }
