@@ -6,7 +6,7 @@
 
 use super::Reason;
 use crate::graph::{Graph, inner};
-use crate::proto::onnx;
+use crate::proto::{onnx, tensorflow as tf};
 
 /// Ops of TensorFlow's that TensorRT makes a loop of.
 const LOOPS: &[&str] = &["Cumsum", "StatelessWhile"];
@@ -14,6 +14,13 @@ const LOOPS: &[&str] = &["Cumsum", "StatelessWhile"];
 const ONNX_LOOPS: &[&str] = &["CumSum", "GRU", "LSTM", "Loop", "RNN", "Scan"];
 /// The op of conditionals.
 const CHOICE: &str = "StatelessIf";
+const CALL: &str = "PartitionedCall";
+
+/// Whether TensorRT makes a loop of a node, or of one in what it calls. (The conditionals of what is called never have graphs.)
+fn is_loop(node: &tf::NodeDef) -> bool {
+    let called = || inner::graphs(node).unwrap_or_default().into_iter().flat_map(|graph| graph.node);
+    LOOPS.contains(&node.op.as_str()) || (node.op == CALL && called().any(|node| is_loop(&node)))
+}
 
 /// Whether a loop or conditional, a node of type `op`, may hold `inside`, of which nodes that hold graphs themselves have been asked.
 ///
@@ -22,7 +29,7 @@ const CHOICE: &str = "StatelessIf";
 pub fn may_nest(op: &str, inside: &Graph) -> Result<(), Reason> {
     let is_choice = op == CHOICE;
     let node = inside.nodes.iter().find(|node| match is_choice {
-        true => LOOPS.contains(&node.op()),
+        true => is_loop(&node.def),
         false => node.op() == CHOICE && inner::functions(node).is_some(),
     });
     match node {
@@ -60,7 +67,6 @@ pub fn may_hold(op: &str, inside: &onnx::GraphProto) -> Result<(), Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tensorflow as tf;
     use std::collections::HashMap;
 
     fn graph(op: &str) -> Graph {
@@ -75,6 +81,29 @@ mod tests {
             ..Default::default()
         };
         Graph::new(def, HashMap::new()).unwrap()
+    }
+
+    #[test]
+    fn what_a_call_holds_counts() {
+        let call = |op: &str| {
+            let node = tf::NodeDef {
+                op: op.into(),
+                ..Default::default()
+            };
+            let body = tf::GraphDef {
+                node: vec![node],
+                ..Default::default()
+            };
+            let mut call = graph(CALL);
+            call.nodes[0].def.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[body]));
+            call
+        };
+        assert!(
+            may_nest(CHOICE, &call("Cumsum"))
+                .unwrap_err()
+                .contains("a loop inside a conditional")
+        );
+        assert_eq!(may_nest(CHOICE, &call("Relu")), Ok(()));
     }
 
     #[test]

@@ -22,11 +22,19 @@ UNCOUNTED = {"Const", "Placeholder", "Identity", "IdentityN", "NoOp", "StopGradi
 
 
 def count(graph_def):
-    """Op types in the engines' native segments, and all others: of the graph and of functions that it calls."""
+    """Op types in the engines' native segments and what these call, and all others: of the graph and of functions that it calls."""
+    functions = {function.signature.name: function.node_def for function in graph_def.library.function}
+    within = set()
+    waiting = [name for name in functions if name.endswith("_native_segment")]
+    while waiting:
+        name = waiting.pop()
+        if name not in within:
+            within.add(name)
+            called = (attr.func.name for node in functions[name] for attr in node.attr.values())
+            waiting += [name for name in called if name in functions]
     inside, outside = collections.Counter(), collections.Counter(node.op for node in graph_def.node)
-    for function in graph_def.library.function:
-        of = inside if function.signature.name.endswith("_native_segment") else outside
-        of.update(node.op for node in function.node_def)
+    for name, nodes in functions.items():
+        (inside if name in within else outside).update(node.op for node in nodes)
     for counter in (inside, outside):
         for op in UNCOUNTED:
             counter.pop(op, None)
