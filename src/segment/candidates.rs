@@ -39,6 +39,10 @@ const CONTROL_FLOW: &[&str] = &[
     "_Retval",
 ];
 
+/// Ops with a state for TensorFlow that an engine needs none for: a variable is read before, and cuDNN's recurrent layers keep
+/// random numbers for a dropout, with which their converter refuses them.
+const COMPUTES_ALL_THE_SAME: &[&str] = &["CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "ReadVariableOp"];
+
 /// Whether an op's node decides what runs, or where tensors come from.
 pub fn steers(op: &str) -> bool {
     CONTROL_FLOW.contains(&op)
@@ -124,8 +128,8 @@ impl Judge<'_> {
         if !self.options.fake_ops.contains(op) {
             (self.supports)(self.graph, id)?;
         }
-        // An engine has no state of its own; reading a variable is all that can be done from inside.
-        if (self.is_stateful)(op) && op != "ReadVariableOp" {
+        // An engine has no state of its own.
+        if (self.is_stateful)(op) && !COMPUTES_ALL_THE_SAME.contains(&op) {
             return Err(format!("Op type {op} has a state, which no engine keeps."));
         }
         Ok(())
