@@ -43,6 +43,11 @@ const CONTROL_FLOW: &[&str] = &[
 /// random numbers for a dropout, with which their converter refuses them.
 const COMPUTES_ALL_THE_SAME: &[&str] = &["CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "ReadVariableOp"];
 
+/// Whether all that an op keeps is random numbers for itself: nothing has to wait for it.
+pub fn keeps_to_itself(op: &str) -> bool {
+    op.starts_with("CudnnRNN") && COMPUTES_ALL_THE_SAME.contains(&op)
+}
+
 /// Whether an op's node decides what runs, or where tensors come from.
 pub fn steers(op: &str) -> bool {
     CONTROL_FLOW.contains(&op)
