@@ -17,6 +17,7 @@ pub enum Attr<'a> {
     F(f32),
     S(&'a str),
     Ints(&'a [i64]),
+    Strings(&'a [&'a str]),
     Graph(Box<onnx::GraphProto>),
 }
 
@@ -307,6 +308,10 @@ fn attribute(name: &str, value: &Attr) -> onnx::AttributeProto {
         Attr::Ints(v) => {
             proto.ints = v.to_vec();
             AttributeType::Ints
+        }
+        Attr::Strings(v) => {
+            proto.strings = v.iter().map(|s| s.as_bytes().to_vec()).collect();
+            AttributeType::Strings
         }
         Attr::Graph(graph) => {
             proto.g = Some((**graph).clone());

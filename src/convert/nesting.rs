@@ -2,14 +2,14 @@
 //!
 //! On an H200 TensorRT 8.6.0 ran loops inside loops and conditionals inside conditionals rightly, but a loop inside a conditional ended
 //! the process, and a conditional inside a loop gave wrong numbers. Both are refused for every backend, since a model may be converted on
-//! a machine without a GPU and served on one. A running sum counts as a loop: 8.6's ONNX parser makes one of it.
+//! a machine without a GPU and served on one. A running sum and a recurrent layer count as loops: 8.6's ONNX parser makes one of them.
 
 use super::Reason;
 use crate::graph::{Graph, inner};
 use crate::proto::{onnx, tensorflow as tf};
 
 /// Ops of TensorFlow's that TensorRT makes a loop of.
-const LOOPS: &[&str] = &["Cumsum", "StatelessWhile"];
+const LOOPS: &[&str] = &["CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "Cumsum", "StatelessWhile"];
 /// Those of ONNX's.
 const ONNX_LOOPS: &[&str] = &["CumSum", "GRU", "LSTM", "Loop", "RNN", "Scan"];
 /// The op of conditionals.

@@ -267,7 +267,8 @@ fn attempt(
     } = given;
     let id = *id;
     // TensorFlow calls `_Arg` stateful, so that it is not pruned; it does nothing.
-    let has_effect = |op: &str| op != "_Arg" && (context.host.is_stateful(op) || segment::steers(op));
+    let stateful = |op: &str| context.host.is_stateful(op) && !segment::keeps_to_itself(op);
+    let has_effect = |op: &str| op != "_Arg" && (stateful(op) || segment::steers(op));
     let flow::Flow { mut graph, stays } = flow::take_out(
         graph,
         flow::Sizes(sizes.clone()),

@@ -113,6 +113,7 @@ const ANGLE: Reason = "a function of an angle: of many turns half keeps too few 
 const STEEP: Reason = "steep at the edge of its domain: rounding its argument shows, or leaves the domain";
 const GROWS: Reason = "grows exponentially: it leaves FP16's range for arguments over 11";
 const INSIDE: Reason = "a loop or conditional: what is inside it computes in float32, and so does what it hands on from round to round";
+const RECURRENT: Reason = "a recurrent layer: what it hands on from step to step is rounded each time";
 const FLOAT_ONLY: Reason = "ONNX has no half for it";
 /// TensorRT finds what it may compute in INT8 by the DequantizeLinear right before it.
 pub const IN_STEPS: Reason = "its operands come of int8: a Cast between would keep the engine from computing in INT8";
@@ -204,6 +205,8 @@ use Role::{Any, Compare, Follow, Keep, KeepIf, Move, Seed, SeedIf};
 use Takes::{All, At};
 
 const X: Takes = At(&[0]);
+/// All but the lengths of the series, which are integers, and at place 4.
+const RECURRENT_INPUTS: Takes = At(&[0, 1, 2, 3, 5, 6]);
 
 /// Sorted by name, for [`rule`].
 #[rustfmt::skip]
@@ -242,6 +245,7 @@ const RULES: &[Rule] = &[
     line("Expand", X, Same, Both, Move),
     line("Flatten", All, Same, Both, Move),
     line("Floor", All, Same, Both, Follow),
+    line("GRU", RECURRENT_INPUTS, Same, Float16, Keep(RECURRENT)),
     line("Gather", X, Same, Both, SeedIf(table)),
     line("GatherElements", X, Same, Both, Follow),
     line("GatherND", X, Same, Both, SeedIf(table)),
@@ -258,6 +262,7 @@ const RULES: &[Rule] = &[
     line("IsInf", All, Bool, Neither, Keep(FLOAT_ONLY)),
     line("IsNaN", All, Bool, Both, Compare),
     line("LRN", All, Same, Both, Keep(STATISTICS)),
+    line("LSTM", RECURRENT_INPUTS, Same, Float16, Keep(RECURRENT)),
     line("LayerNormalization", All, SameThenFloat, Both, Keep(STATISTICS)),
     line("LeakyRelu", All, Same, Both, Follow),
     line("Less", All, Bool, Both, Compare),
@@ -280,6 +285,7 @@ const RULES: &[Rule] = &[
     line("Pad", At(&[0, 2]), Same, Both, Move),
     line("Pow", X, Same, Both, Keep(EXPONENTIAL)),
     line("QuantizeLinear", X, Gives::Int8, Neither, Keep(FLOAT_ONLY)),
+    line("RNN", RECURRENT_INPUTS, Same, Float16, Keep(RECURRENT)),
     line("Range", All, Same, Neither, Keep(FLOAT_ONLY)),
     line("Reciprocal", All, Same, Both, Keep(RECIPROCAL)),
     line("ReduceL1", X, Same, Both, KeepIf(long_sum)),

@@ -39,6 +39,15 @@ const CONTROL_FLOW: &[&str] = &[
     "_Retval",
 ];
 
+/// Ops with a state for TensorFlow that an engine needs none for: a variable is read before, and cuDNN's recurrent layers keep
+/// random numbers for a dropout, with which their converter refuses them.
+const COMPUTES_ALL_THE_SAME: &[&str] = &["CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "ReadVariableOp"];
+
+/// Whether all that an op keeps is random numbers for itself: nothing has to wait for it.
+pub fn keeps_to_itself(op: &str) -> bool {
+    op.starts_with("CudnnRNN") && COMPUTES_ALL_THE_SAME.contains(&op)
+}
+
 /// Whether an op's node decides what runs, or where tensors come from.
 pub fn steers(op: &str) -> bool {
     CONTROL_FLOW.contains(&op)
@@ -124,8 +133,8 @@ impl Judge<'_> {
         if !self.options.fake_ops.contains(op) {
             (self.supports)(self.graph, id)?;
         }
-        // An engine has no state of its own; reading a variable is all that can be done from inside.
-        if (self.is_stateful)(op) && op != "ReadVariableOp" {
+        // An engine has no state of its own.
+        if (self.is_stateful)(op) && !COMPUTES_ALL_THE_SAME.contains(&op) {
             return Err(format!("Op type {op} has a state, which no engine keeps."));
         }
         Ok(())

@@ -25,8 +25,8 @@ pub use order::topological_order;
 use crate::convert::Reason;
 use crate::graph::{Graph, NodeId, Port};
 use border::Borders;
-pub use candidates::steers;
 use candidates::{Judge, Traits};
+pub use candidates::{keeps_to_itself, steers};
 use cluster::{Clusters, Merge};
 use std::collections::{BTreeMap, HashSet};
 

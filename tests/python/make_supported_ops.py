@@ -46,7 +46,9 @@ to date: change the converters (`src/convert/ops/<family>.rs`), the cases (`test
   builder of TensorRT-RTX 1.7. H200: run by TensorRT 8.6 on a GPU; a dash where no results are kept.
 
 Loops and conditionals are not in the table: no converter is asked about `While` or `If` as a model has them. What becomes of them is in
-[architecture.md](architecture.md#control-flow).
+[architecture.md](architecture.md#control-flow). Nor are cuDNN's recurrent layers, `CudnnRNN`, `CudnnRNNV2` and `CudnnRNNV3`, of which TensorFlow
+has no kernel for a CPU: of float, one layer in one direction with constant parameters becomes ONNX's LSTM, GRU or RNN, compared with numpy and
+with Keras' own layers on a CPU, and taken by TensorRT-RTX (`tests/python/test_cudnn.py`).
 
 """
 

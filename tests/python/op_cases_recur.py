@@ -219,3 +219,5 @@ case("Conv2DBackpropInput", each_way(lambda x, w: tf.nn.conv2d_transpose(x, w, [
 
 # Ops that no TensorFlow of today runs on a CPU: test_fused.py makes their graphs by hand.
 BY_HAND = {"FusedConv2DBiasActivation", "_MklFusedBatchMatMulV2"}
+# Those that run on a GPU alone: test_cudnn.py.
+CUDNN = {"CudnnRNN", "CudnnRNNV2", "CudnnRNNV3"}

@@ -11,6 +11,7 @@ mod compare;
 mod control;
 mod convolution;
 mod crop;
+mod cudnn;
 mod cumulative;
 mod data_format;
 mod einsum;
@@ -70,6 +71,7 @@ const FAMILIES: &[&[Converter]] = &[
     control::CONVERTERS,
     convolution::CONVERTERS,
     crop::CONVERTERS,
+    cudnn::CONVERTERS,
     cumulative::CONVERTERS,
     fused::CONVERTERS,
     data_format::CONVERTERS,
@@ -138,11 +140,11 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
     if view.node().outputs.is_empty() {
         return Err("The types and shapes of the outputs are unknown".to_string());
     }
-    // Outputs that only training uses (batch normalisation's) may have no shape: the converter leaves them out.
-    let outputs = if view.op().contains("FusedBatchNorm") {
-        1
-    } else {
-        view.node().outputs.len()
+    // Outputs that only training uses may have no shape: the converter leaves them out.
+    let outputs = match view.op() {
+        op if op.contains("FusedBatchNorm") => 1,
+        op if op.starts_with("CudnnRNN") => cudnn::OUTPUTS.min(view.node().outputs.len()),
+        _ => view.node().outputs.len(),
     };
     (0..outputs).try_for_each(|i| check("output", i, view.out(i)?))
 }
