@@ -29,7 +29,7 @@ pub use sizes::Sizes;
 pub use trial::Infer;
 
 use crate::convert::Reason;
-use crate::graph::{Graph, Input, Node, NodeId, Port, TensorInfo, inner, parse_input};
+use crate::graph::{Graph, Input, NodeId, Port, TensorInfo, inner, parse_input};
 use crate::proto::tensorflow as tf;
 use crate::segment;
 use crate::settings::ControlFlow;
