@@ -187,7 +187,8 @@ impl Graph {
     /// The value at `port` if it is a `Const` that can be read, seen through `Identity`.
     pub fn constant(&self, port: Port) -> Option<Constant> {
         let mut port = port;
-        loop {
+        // No more steps than nodes: a graph from elsewhere may hold a circle of these.
+        for _ in 0..=self.nodes.len() {
             let node = &self.nodes[port.node];
             match node.op() {
                 "Const" if port.index == 0 => return Constant::from_proto(node.attr_tensor("value")?).ok(),
@@ -195,6 +196,7 @@ impl Graph {
                 _ => return None,
             }
         }
+        None
     }
 
     /// The nodes, each after all that it takes data or control from; on a cycle, the names of nodes on or behind it.
