@@ -26,7 +26,7 @@ cargo xtask COMMAND
   lint    check the formatting and run clippy, warnings are errors
   bench   run the benchmarks
   docs    write the files in docs/ that are made from tables in the code
-  sanitize  the concurrency tests under a sanitizer, with a nightly compiler: address, thread or miri
+  sanitize  `sanitize thread`: the concurrency tests under ThreadSanitizer, with a nightly compiler
   help    show this text
 
 demo, test, lint, bench and docs run setup first; what is there already is not made again.
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         "lint" => lint(&root),
         "bench" => bench(&root),
         "docs" => docs(&root),
-        "sanitize" => python::setup(&root).and_then(|python| sanitize::run(&root, &python, &rest.join(" "))),
+        "sanitize" => sanitize::run(&root, &rest.join(" ")),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
