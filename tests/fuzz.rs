@@ -20,7 +20,7 @@ fn no_target_panics() {
         .map(|n| n.parse().expect("TFTRT_FUZZ_CHANGES is a number"));
     for (name, target) in targets::ALL {
         let seeds = seeds(name);
-        // Converters still panic on nodes with fewer inputs than their op has, which TensorFlow lets no graph hold (docs/security.md).
+        // Of segments what was found before is tried; its changes are for cargo-fuzz (docs/security.md).
         let changes = asked.unwrap_or(if *name == "segment" { 0 } else { 4000 });
         assert!(
             !seeds.is_empty(),

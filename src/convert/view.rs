@@ -70,7 +70,8 @@ impl<'a> View<'a> {
         let Some(&(mut port)) = self.node().inputs.get(i) else {
             return false;
         };
-        loop {
+        // No more steps than nodes: a graph from elsewhere may hold a circle of these.
+        for _ in 0..=self.graph.nodes.len() {
             let node = &self.graph.nodes[port.node];
             match (node.op(), node.inputs.first()) {
                 ("Const", _) => return true,
@@ -78,6 +79,7 @@ impl<'a> View<'a> {
                 _ => return false,
             }
         }
+        false
     }
 
     /// Input `i`, which has to be a constant; `what` names it in the reason.

@@ -193,7 +193,8 @@ impl Graph {
 
     /// The `Const` that `port` is the value of, seen through `Identity`.
     pub fn constant_node(&self, mut port: Port) -> Option<NodeId> {
-        loop {
+        // No more steps than nodes: a graph from elsewhere may hold a circle of these.
+        for _ in 0..=self.nodes.len() {
             let node = &self.nodes[port.node];
             match node.op() {
                 "Const" if port.index == 0 => return Some(port.node),
@@ -201,6 +202,7 @@ impl Graph {
                 _ => return None,
             }
         }
+        None
     }
 
     /// The nodes, each after all that it takes data or control from; on a cycle, the names of nodes on or behind it.

@@ -137,6 +137,7 @@ impl Resource {
     /// A call uses it: it owns it where nobody has loaded it.
     pub fn owned_by_call(&self) {
         self.owners.lock().call();
+        self.ended.store(false, Relaxed);
     }
 
     /// TensorFlow was told to delete it. True where an owner is left, who needs it still.
@@ -179,6 +180,7 @@ impl Resource {
     /// Reads an asset file (InitializeTRTResource) for a new owner.
     pub fn initialize(&self, file: &Path, capacity: i64, gpu: Option<Gpu>) -> Result<(), Status> {
         let load = self.owners.lock().begin();
+        self.ended.store(false, Relaxed);
         let read = self.read(file, capacity, gpu, load);
         self.owners.lock().done(load);
         self.settle();

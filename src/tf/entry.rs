@@ -14,8 +14,8 @@ use cxx::UniquePtr;
 use parking_lot::Mutex;
 use prost::Message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// Runs `f`; a panic becomes an internal error that names `what`.
 fn guard<T>(what: &str, f: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
@@ -64,35 +64,49 @@ pub fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<ffi::Call>) 
 }
 
 /// A resource as long as TensorFlow knows it, and where it goes if that ends while it has owners.
-pub struct ResourceState(pub(super) Arc<Resource>, Arc<Slot>);
+pub struct ResourceState(pub(super) Arc<Resource>, Arc<Mutex<Slot>>);
 
-type Slot = Mutex<Option<Arc<Resource>>>;
+/// The resource of one name.
+#[derive(Default)]
+struct Slot {
+    /// While it has owners and TensorFlow was told to delete it for one.
+    kept: Option<Arc<Resource>>,
+    /// As long as it lives: TensorFlow lets go of what it has deleted only when the last op that holds it is done, and the name may be
+    /// asked for before that.
+    last: Weak<Resource>,
+}
 
 impl Drop for ResourceState {
     fn drop(&mut self) {
+        let mut slot = self.1.lock();
+        let was_kept = slot.kept.take();
         match self.0.leave() {
-            true => *self.1.lock() = Some(self.0.clone()),
+            true => slot.kept = Some(self.0.clone()),
             false => self.0.ended.store(true, Ordering::Relaxed),
         }
+        drop((slot, was_kept));
     }
 }
 
 /// Keeps the resource of one name while TensorFlow does not know it: it was deleted for one owner and has others.
 #[derive(Default)]
-pub struct Keeper(Arc<Slot>);
+pub struct Keeper(Arc<Mutex<Slot>>);
 
 pub fn keeper_new() -> Box<Keeper> {
     Box::default()
 }
 
 pub fn keeper_holds(keeper: &Keeper) -> bool {
-    keeper.0.lock().is_some()
+    keeper.0.lock().kept.is_some()
 }
 
 /// The resource that `keeper` has, else a new one.
 pub fn resource_new(keeper: &Keeper, name: &str, device: &str, capacity: i64) -> Box<ResourceState> {
-    let kept = keeper.0.lock().take();
-    let resource = kept.unwrap_or_else(|| Resource::new(name, device, capacity));
+    let mut slot = keeper.0.lock();
+    let living = slot.last.upgrade().filter(|last| !last.ended.load(Ordering::Relaxed));
+    let found = slot.kept.take().or(living);
+    let resource = found.unwrap_or_else(|| Resource::new(name, device, capacity));
+    slot.last = Arc::downgrade(&resource);
     Box::new(ResourceState(resource, keeper.0.clone()))
 }
 

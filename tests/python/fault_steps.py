@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import sys
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -132,12 +133,30 @@ class Serve(Way):
         self.model = None
 
 
+def pass_through(way: Way, caches: pathlib.Path) -> None:
+    """`way.go()` with caches of its own: what an earlier pass has put on disk would spare this one a build, and with it the step meant."""
+    os.environ["TFTRT_CACHE_DIR"] = tempfile.mkdtemp(dir=caches)
+    way.go()
+
+
 def main(native: str, folder: pathlib.Path) -> None:
+    # Beside what `whole` looks at: a cache has its own names for what is not finished, and its own test.
+    caches = pathlib.Path(tempfile.mkdtemp(prefix="tftrt-faults-"))
+    try:
+        steps(native, folder, caches)
+    finally:
+        shutil.rmtree(caches, ignore_errors=True)
+
+
+def steps(native: str, folder: pathlib.Path, caches: pathlib.Path) -> None:
     tf.config.experimental.enable_tensor_float_32_execution(False)  # On a GPU, native and engine alike would round products to 10 bits.
     told = {}
     for way in (Save(native, folder), Serve(native, folder)):
+        # What happens once in a process (TensorRT's timings are read, a builder is made) is no part of a way that is gone often.
+        pass_through(way, caches)
+        way.check()
         ask("count")
-        way.go()
+        pass_through(way, caches)
         reached, _ = counted()
         way.check()
         assert way.errors == []
@@ -147,7 +166,7 @@ def main(native: str, folder: pathlib.Path) -> None:
                 step = f"{point}:{time}"
                 way.errors.clear()
                 ask(step)
-                way.go()
+                pass_through(way, caches)
                 _, failed = counted()
                 ask("count")
                 assert failed, f"{step} was not reached"

@@ -4,6 +4,7 @@
 
 mod packages;
 mod python;
+mod sanitize;
 mod step;
 mod tensorflow;
 mod wheel;
@@ -25,6 +26,7 @@ cargo xtask COMMAND
   lint    check the formatting and run clippy, warnings are errors
   bench   run the benchmarks
   docs    write the files in docs/ that are made from tables in the code
+  sanitize  `sanitize thread`: the concurrency tests under ThreadSanitizer, with a nightly compiler
   help    show this text
 
 demo, test, lint, bench and docs run setup first; what is there already is not made again.
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_else(|| "help".to_string());
     let rest: Vec<String> = arguments.collect();
-    if !rest.is_empty() && !["test", "wheel"].contains(&command.as_str()) {
+    if !rest.is_empty() && !["test", "wheel", "sanitize"].contains(&command.as_str()) {
         eprintln!(
             "xtask: `{command}` takes no arguments, but got `{}`; see `cargo xtask help`",
             rest.join(" ")
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         "lint" => lint(&root),
         "bench" => bench(&root),
         "docs" => docs(&root),
+        "sanitize" => sanitize::run(&root, &rest.join(" ")),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -489,12 +489,17 @@ fn is_positive(view: View) -> bool {
 
 /// Fails unless input `i` is known when the segment is converted: a constant, or one that is rounded on its way.
 pub fn need_known(view: View, i: usize, what: &str) -> Result<(), Reason> {
+    // No more steps than nodes: a graph from elsewhere may hold a circle.
+    need_known_in(view, i, what, view.graph.nodes.len())
+}
+
+fn need_known_in(view: View, i: usize, what: &str, steps: usize) -> Result<(), Reason> {
     let unknown = || format!("The input \"{what}\" must be a constant.");
     if view.is_constant(i) {
         return Ok(());
     }
     let mut port = *view.node().inputs.get(i).ok_or_else(unknown)?;
-    loop {
+    for steps in (0..steps).rev() {
         let giver = View {
             graph: view.graph,
             id: port.node,
@@ -505,11 +510,16 @@ pub fn need_known(view: View, i: usize, what: &str) -> Result<(), Reason> {
                 // One that is not converted is no part of the segment, and what it gives is not known there.
                 crate::convert::supports(view.graph, port.node)?;
                 let ranges = (1..giver.count()).all(|i| giver.is_constant(i));
-                return if ranges { need_known(giver, 0, what) } else { Err(unknown()) };
+                return if ranges {
+                    need_known_in(giver, 0, what, steps)
+                } else {
+                    Err(unknown())
+                };
             }
             _ => return Err(unknown()),
         }
     }
+    Err(unknown())
 }
 
 /// Input `i`, for which [`need_known`] holds.
