@@ -17,6 +17,10 @@ HEAD = """\
 """
 
 
+# Converters of what the optimizer makes, which the library does not list.
+MADE = ["PartitionedCall", "StatelessIf", "StatelessWhile"]
+
+
 def limits(op: str) -> tuple[int, int | None] | None:
     """The least and the most inputs of an op; None for an op that TensorFlow does not have."""
     definition = op_def_registry.get(op)
@@ -30,7 +34,7 @@ def limits(op: str) -> tuple[int, int | None] | None:
 
 def table() -> str:
     lines = []
-    for op in sorted(_api._library_in_use().request("ops")["ops"]):
+    for op in sorted([*_api._library_in_use().request("ops")["ops"], *MADE]):
         found = limits(op)
         if found:  # TensorFlow of a pip wheel lacks FusedConv2DBiasActivation, for one.
             lines.append(f"{op}\t{found[0]}\t{'-' if found[1] is None else found[1]}\n")

@@ -85,6 +85,7 @@ fn run_with(b: &Builder, sizes: &[(&str, &[i64])], preserve: &[&str], infer: Inf
         supports: &supports,
         has_effect: &|op| op == "Assign" || segment::steers(op),
         infer,
+        bodies: &|name| Err(format!("the graph has no function '{name}'")),
         preserve: &preserve.iter().map(|name| name.to_string()).collect::<HashSet<_>>(),
         left_alone: &HashMap::new(),
         control_flow,

@@ -35,7 +35,7 @@ OWN_SCALE = {"MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXt
 
 # Gates (squeeze and excite) and Swish take more away than ReLU.
 GAINS = {"MobileNetV3Small": 2.5, "EfficientNetB0": 3.2, "EfficientNetV2B0": 2.3}
-NOTES = {"ConvNeXtTiny": "Keras has grouped convolutions compiled by XLA: calls of functions, of unknown rank to what follows"}
+NOTES = {"ConvNeXtTiny": "the height and width behind a dense layer over images are unknown to shape inference; the second one of a block is a product between transposes"}
 
 MODELS = [
     Model(
