@@ -206,7 +206,9 @@ use Takes::{All, At};
 
 const X: Takes = At(&[0]);
 /// All but the lengths of the series, which are integers, and at place 4.
-const RECURRENT_INPUTS: Takes = At(&[0, 1, 2, 3, 5, 6]);
+const RECURRENT_INPUTS: Takes = At(&[0, 1, 2, 3, 5]);
+/// These, and the first cell and the peepholes.
+const LSTM_INPUTS: Takes = At(&[0, 1, 2, 3, 5, 6, 7]);
 
 /// Sorted by name, for [`rule`].
 #[rustfmt::skip]
@@ -262,7 +264,7 @@ const RULES: &[Rule] = &[
     line("IsInf", All, Bool, Neither, Keep(FLOAT_ONLY)),
     line("IsNaN", All, Bool, Both, Compare),
     line("LRN", All, Same, Both, Keep(STATISTICS)),
-    line("LSTM", RECURRENT_INPUTS, Same, Float16, Keep(RECURRENT)),
+    line("LSTM", LSTM_INPUTS, Same, Float16, Keep(RECURRENT)),
     line("LayerNormalization", All, SameThenFloat, Both, Keep(STATISTICS)),
     line("LeakyRelu", All, Same, Both, Follow),
     line("Less", All, Bool, Both, Compare),

@@ -116,7 +116,8 @@ class Old:
         return BODIES[self.body]
 
     def engine_names(self) -> list[str]:
-        return [f"TRTEngineOp_{self.number:03d}_{segment:03d}" for segment in range(len(self.engines))]
+        # Numbers that no conversion in a process of tests comes to: engines of one name share a resource.
+        return [f"TRTEngineOp_{9000 + self.number:03d}_{segment:03d}" for segment in range(len(self.engines))]
 
 
 def _compute(old: Old, engine: Engine, inputs) -> list:
