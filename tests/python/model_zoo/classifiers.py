@@ -35,7 +35,6 @@ OWN_SCALE = {"MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXt
 
 # Gates (squeeze and excite) and Swish take more away than ReLU.
 GAINS = {"MobileNetV3Small": 2.5, "EfficientNetB0": 3.2, "EfficientNetV2B0": 2.3}
-NOTES = {"ConvNeXtTiny": "the height and width behind a dense layer over images are unknown to shape inference; the second one of a block is a product between transposes"}
 
 MODELS = [
     Model(
@@ -43,7 +42,6 @@ MODELS = [
         build=functools.partial(build, name, size, GAINS.get(name, 1.6)),
         specs=[tf.TensorSpec([None, size, size, 3], tf.float32, name="image")],
         inputs=images(size, size, 3, low=0, high=255) if name in OWN_SCALE else images(size, size, 3),
-        note=NOTES.get(name, ""),
     )
     for name, size in SIZES.items()
 ]
