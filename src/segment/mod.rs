@@ -4,7 +4,8 @@
 //! 2. [`border`] excludes what would need a border that `TRTEngineOp` cannot have.
 //! 3. [`cluster`] merges what is left along data edges, never to a cycle. Where that parts two nodes whose edge cannot be a
 //!    border, both are excluded and 3 runs again.
-//! 4. Constants that only one segment takes become part of it, and segments that are not worth an engine are dropped.
+//! 4. Constants that only one segment takes become part of it, and segments that are not worth an engine are dropped. Where
+//!    others that touch are left, 3 runs again: what was dropped may have kept them apart.
 //!
 //! Everything is in a fixed order: the same graph gives the same segments.
 
@@ -165,27 +166,36 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
         constants: &constants,
     };
     borders.close(&mut traits, |_, _| false);
-    let mut rounds = 0;
-    let groups = loop {
-        let groups = grow(graph, &order, &traits);
-        rounds += 1;
-        // A few rounds settle all but contrived graphs; after those whole groups go, so that the end is in sight.
-        let parted = if rounds <= 8 {
-            borders.close(&mut traits, |a, b| groups.of[a] != groups.of[b])
-        } else {
-            drop_parted(&borders, &mut traits, &groups)
-        };
-        if parted == 0 {
-            break groups;
+    let segments = loop {
+        let groups = settle(graph, &order, &borders, &mut traits);
+        let mut segments = collect(graph, &order, &constants, groups);
+        let mut reasons = worthless(graph, request, &constants, &segments);
+        // What is dropped was in the way of others as a whole, and is not as single nodes: those that touch may be one then, also
+        // with such as are too small alone. So these go last.
+        let touching = touching(graph, &segments);
+        if reasons
+            .iter()
+            .zip(&touching)
+            .any(|(reason, touching)| reason.is_some() && !touching)
+        {
+            let last = reasons.iter_mut().zip(&touching).filter(|(_, touching)| **touching);
+            last.for_each(|(reason, _)| *reason = None);
         }
+        let dropped = part(&constants, &mut segments, reasons);
+        let again = !dropped.is_empty() && self::touching(graph, &segments).contains(&true);
+        for (id, reason) in dropped {
+            traits[id] = Err(reason);
+        }
+        if !again {
+            break largest(graph, request, &constants, segments, &mut traits);
+        }
+        borders.close(&mut traits, |_, _| false);
     };
-    let mut segments = collect(graph, &order, &constants, groups);
     for (id, verdict) in traits.into_iter().enumerate().filter(|(id, _)| !constants.contains(*id)) {
         if let Err(reason) = verdict {
             excluded.insert(id, reason);
         }
     }
-    weed(graph, request, &constants, &mut segments, &mut excluded);
     tracing::debug!(
         "a graph of {} nodes: {} segments of {} nodes; {} nodes stay native",
         graph.nodes.len(),
@@ -204,6 +214,24 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
 struct Groups {
     of: Vec<NodeId>,
     traits: BTreeMap<NodeId, Traits>,
+}
+
+/// The groups that end where borders may be; candidates for which there is no such end are taken out of `traits`.
+fn settle(graph: &Graph, order: &[NodeId], borders: &Borders<'_>, traits: &mut [Result<Traits, Reason>]) -> Groups {
+    let mut rounds = 0;
+    loop {
+        let groups = grow(graph, order, traits);
+        rounds += 1;
+        // A few rounds settle all but contrived graphs; after those whole groups go, so that the end is in sight.
+        let parted = if rounds <= 8 {
+            borders.close(traits, |a, b| groups.of[a] != groups.of[b])
+        } else {
+            drop_parted(borders, traits, &groups)
+        };
+        if parted == 0 {
+            return groups;
+        }
+    }
 }
 
 /// Merges candidates from outputs to inputs, along data edges.
@@ -339,29 +367,55 @@ fn collect(graph: &Graph, order: &[NodeId], constants: &Constants, groups: Group
     segments
 }
 
-/// Drops the segments that make no engine, and of the rest all but the largest.
-fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &mut Vec<Segment>, excluded: &mut BTreeMap<NodeId, Reason>) {
-    let mut drop = |segment: &Segment, reason: Reason| {
-        for &id in segment.nodes.iter().filter(|&&id| !constants.contains(id)) {
-            excluded.insert(id, reason.clone());
-        }
-    };
-    // A loop or conditional counts for what is in it, and at least for one.
-    let weight = |id: NodeId| match crate::graph::inner::functions(&graph.nodes[id]) {
-        Some(_) => crate::graph::inner::weight(&graph.nodes[id]).max(1),
-        None => 1,
-    };
-    let size = |segment: &Segment| -> usize {
-        let counted = segment.nodes.iter().filter(|&&id| !passes_through(graph.nodes[id].op()));
-        counted.map(|&id| weight(id)).sum()
-    };
-    let mut consumed: HashSet<NodeId> = HashSet::new();
-    let mut home: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+/// For each node, which of the segments it is in.
+fn homes(graph: &Graph, segments: &[Segment]) -> Vec<Option<usize>> {
+    let mut home = vec![None; graph.nodes.len()];
     for (at, segment) in segments.iter().enumerate() {
         for &id in &segment.nodes {
             home[id] = Some(at);
         }
     }
+    home
+}
+
+/// Of each segment, whether a tensor goes between it and another with which it agrees on device and batch.
+fn touching(graph: &Graph, segments: &[Segment]) -> Vec<bool> {
+    let home = homes(graph, segments);
+    let traits = |at: usize| Traits {
+        device: segments[at].device.clone(),
+        batch: segments[at].batch,
+    };
+    let mut touching = vec![false; segments.len()];
+    for (to, node) in graph.nodes.iter().enumerate() {
+        for from in node.inputs.iter().map(|port| port.node) {
+            if let (Some(a), Some(b)) = (home[from], home[to])
+                && a != b
+                && !(touching[a] && touching[b])
+                && traits(a).merge(&traits(b)).is_some()
+            {
+                touching[a] = true;
+                touching[b] = true;
+            }
+        }
+    }
+    touching
+}
+
+/// The nodes of a segment that are reasons to build an engine.
+fn size(graph: &Graph, segment: &Segment) -> usize {
+    // A loop or conditional counts for what is in it, and at least for one.
+    let weight = |id: NodeId| match crate::graph::inner::functions(&graph.nodes[id]) {
+        Some(_) => crate::graph::inner::weight(&graph.nodes[id]).max(1),
+        None => 1,
+    };
+    let counted = segment.nodes.iter().filter(|&&id| !passes_through(graph.nodes[id].op()));
+    counted.map(|&id| weight(id)).sum()
+}
+
+/// For each segment, why no engine is made of it.
+fn worthless(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &[Segment]) -> Vec<Option<Reason>> {
+    let home = homes(graph, segments);
+    let mut consumed: HashSet<NodeId> = HashSet::new();
     for (id, node) in graph.nodes.iter().enumerate() {
         for &port in &node.inputs {
             let copied = home[id].is_some() && constants.chain(port).is_some();
@@ -370,51 +424,64 @@ fn weed(graph: &Graph, request: &Request<'_>, constants: &Constants, segments: &
             }
         }
     }
-    let mut at = 0;
-    segments.retain(|segment| {
-        let this = Some(at);
-        at += 1;
-        let count = size(segment);
-        if (count as i64) < request.rules.minimum_size {
-            let minimum = request.rules.minimum_size;
-            drop(
-                segment,
-                format!("In a segment of {count} ops, fewer than the minimum_segment_size of {minimum}."),
-            );
-            return false;
+    let why = |at: usize, segment: &Segment| -> Option<Reason> {
+        let (count, minimum) = (size(graph, segment), request.rules.minimum_size);
+        if (count as i64) < minimum {
+            return Some(format!(
+                "In a segment of {count} ops, fewer than the minimum_segment_size of {minimum}."
+            ));
         }
         let takes_data = segment.nodes.iter().any(|&id| {
             let mut inputs = graph.nodes[id].inputs.iter();
-            inputs.any(|&port| home[port.node] != this && constants.chain(port).is_none())
+            inputs.any(|&port| home[port.node] != Some(at) && constants.chain(port).is_none())
         });
         if !takes_data {
-            drop(segment, "In a segment without data inputs: constant folding should do it.".into());
-            return false;
+            return Some("In a segment without data inputs: constant folding should do it.".into());
         }
-        if !segment.nodes.iter().any(|id| consumed.contains(id)) {
-            drop(segment, "In a segment whose results nothing takes.".into());
-            return false;
-        }
-        true
-    });
-    let Some(limit) = request.options.max_engines.filter(|&limit| segments.len() > limit) else {
-        return;
+        let taken = segment.nodes.iter().any(|id| consumed.contains(id));
+        (!taken).then(|| "In a segment whose results nothing takes.".into())
     };
-    let mut largest: Vec<usize> = (0..segments.len()).collect();
-    largest.sort_by_key(|&at| std::cmp::Reverse(size(&segments[at])));
-    let kept: HashSet<usize> = largest.into_iter().take(limit).collect();
-    let mut at = 0;
+    segments.iter().enumerate().map(|(at, segment)| why(at, segment)).collect()
+}
+
+/// The segments, at most as many as the options allow; the nodes of the others are taken out of `traits`.
+fn largest(
+    graph: &Graph,
+    request: &Request<'_>,
+    constants: &Constants,
+    mut segments: Vec<Segment>,
+    traits: &mut [Result<Traits, Reason>],
+) -> Vec<Segment> {
+    let Some(limit) = request.options.max_engines.filter(|&limit| segments.len() > limit) else {
+        return segments;
+    };
+    let mut by_size: Vec<usize> = (0..segments.len()).collect();
+    by_size.sort_by_key(|&at| std::cmp::Reverse(size(graph, &segments[at])));
+    let mut reasons = vec![None; segments.len()];
+    for at in by_size.into_iter().skip(limit) {
+        reasons[at] = Some(format!(
+            "In a segment that is not among the {limit} largest (TF_TRT_MAX_ALLOWED_ENGINES)."
+        ));
+    }
+    for (id, reason) in part(constants, &mut segments, reasons) {
+        traits[id] = Err(reason);
+    }
+    segments
+}
+
+/// Takes out the segments for which there is a reason: their nodes but constants, each with the reason.
+fn part(constants: &Constants, segments: &mut Vec<Segment>, reasons: Vec<Option<Reason>>) -> Vec<(NodeId, Reason)> {
+    let mut dropped = Vec::new();
+    let mut reasons = reasons.into_iter();
     segments.retain(|segment| {
-        let keep = kept.contains(&at);
-        at += 1;
-        if !keep {
-            drop(
-                segment,
-                format!("In a segment that is not among the {limit} largest (TF_TRT_MAX_ALLOWED_ENGINES)."),
-            );
-        }
-        keep
+        let Some(reason) = reasons.next().flatten() else {
+            return true;
+        };
+        let nodes = segment.nodes.iter().filter(|&&id| !constants.contains(id));
+        dropped.extend(nodes.map(|&id| (id, reason.clone())));
+        false
     });
+    dropped
 }
 
 #[cfg(test)]

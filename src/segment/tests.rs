@@ -114,6 +114,28 @@ fn devices_do_not_mix_and_unassigned_goes_with_either() {
 }
 
 #[test]
+fn a_segment_that_is_dropped_parts_no_others() {
+    // On another device, x and y are too few for an engine; as one they would stand between a and b, as single nodes they do not.
+    let mut b = Builder::default();
+    b.add("in", "Placeholder", &[]);
+    b.add("a", "Relu", &["in"]);
+    b.add("x", "Relu", &["in"]);
+    b.add("b", "Add", &["a", "x"]);
+    b.add("c", "Relu", &["b"]);
+    b.add("y", "Add", &["x", "a"]);
+    b.add("out", "NoSuch", &["c", "y"]);
+    for (node, device) in [(1, "/gpu:0"), (2, "/gpu:1"), (3, "/gpu:0"), (4, "/gpu:0"), (5, "/gpu:1")] {
+        b.def.node[node].device = device.into();
+    }
+    let mut setting = Setting::default();
+    assert_eq!(run(&b, &setting).0, names(&[&["a"], &["x", "y"], &["b", "c"]]));
+    setting.rules.minimum_size = 3;
+    let (segments, excluded) = run(&b, &setting);
+    assert_eq!(segments, names(&[&["a", "b", "c"]]));
+    assert!(excluded["x"].contains("a segment of 2 ops"), "{}", excluded["x"]);
+}
+
+#[test]
 fn nodes_on_the_cpu_stay_there_where_engines_run_on_the_gpu() {
     let mut b = chain();
     b.def.node[1].device = "/cpu:0".into();

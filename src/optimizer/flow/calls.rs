@@ -5,13 +5,13 @@
 //! no XLA: where all inside converts, the call gets its body as a graph ([`crate::graph::inner`]) and may go into an engine; in the
 //! native segment it is the same call as before.
 
-use super::{Rules, convertible};
+use super::{Rules, convertible, part};
 use crate::convert::Reason;
 use crate::graph::{Graph, NodeId, TensorInfo, contents, inner};
 use crate::optimizer::body::attr;
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use tf::attr_value::{ListValue, Value};
+use tf::attr_value::Value;
 
 /// Calls inside each other, at most.
 const DEEPEST: usize = 8;
@@ -47,21 +47,6 @@ fn index(def: &tf::NodeDef) -> Option<usize> {
         Some(Value::I(at)) => usize::try_from(at).ok(),
         _ => None,
     }
-}
-
-fn infos_attrs(infos: &[TensorInfo]) -> [(String, tf::AttrValue); 2] {
-    let types = ListValue {
-        r#type: infos.iter().map(|info| info.dtype.0).collect(),
-        ..Default::default()
-    };
-    let shapes = ListValue {
-        shape: infos.iter().map(|info| info.shape.to_proto()).collect(),
-        ..Default::default()
-    };
-    [
-        ("_output_types".into(), attr(Value::List(types))),
-        ("_output_shapes".into(), attr(Value::List(shapes))),
-    ]
 }
 
 /// `def`, a call, with what it calls inside, at all depths. Err: why it stays a call.
@@ -104,7 +89,7 @@ fn annotated(mut call: tf::NodeDef, name: &str, infos: &Infos) -> Result<tf::Nod
         if is_call(&node.op) {
             *node = annotated(std::mem::take(node), &name, infos)?;
         }
-        node.attr.extend(infos_attrs(found));
+        *node = part::annotated(std::mem::take(node), found);
     }
     call.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs));
     Ok(call)

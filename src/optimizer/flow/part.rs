@@ -72,7 +72,7 @@ pub fn shapes<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> tf::AttrValue 
 }
 
 /// `def` saying of its outputs what they are.
-fn annotated(mut def: tf::NodeDef, outputs: &[TensorInfo]) -> tf::NodeDef {
+pub fn annotated(mut def: tf::NodeDef, outputs: &[TensorInfo]) -> tf::NodeDef {
     def.attr.insert("_output_types".into(), types(outputs.iter()));
     def.attr.insert("_output_shapes".into(), shapes(outputs.iter()));
     def
