@@ -124,14 +124,15 @@ def attention() -> Kind:
 
 
 def words() -> Kind:
-    def one(n, s, columns):
-        ids = np.random.default_rng((n, s, columns)).integers(0, 50, (n, s), np.int32)
-        return Request({"ids": ids, "size": np.array([n * s * 8 // columns, columns], np.int32)})
+    def one(n, s, seed=0):
+        ids = np.random.default_rng((n, s, seed)).integers(0, 50, (n, s), np.int32)
+        # Always of eight columns: TensorRT wants each corner of a profile to be a call that could be, and a Range has its corners from all.
+        return Request({"ids": ids, "size": np.array([n * s, 8], np.int32)})
 
-    shapes = [[one(n, s, columns) for columns in (8, 16)] for n in (1, 2, 4) for s in (2, 4, 8)]
-    outside = [one(n, s, 8) for n, s in ((6, 4), (1, 12), (7, 10))]
+    shapes = [[one(n, s, seed) for seed in (0, 1)] for n in (1, 2, 4) for s in (2, 4, 8)]
+    outside = [one(n, s) for n, s in ((6, 4), (1, 12), (7, 10))]
     # Range: one profile from the least to the largest, of shapes and of the values of `size`.
-    low, high = one(1, 2, 16).inputs, one(4, 8, 8).inputs
+    low, high = one(1, 2).inputs, one(4, 8).inputs
     return Kind("words", Words, True, shapes, outside, [[each["ids"], each["size"]] for each in (low, high)])
 
 

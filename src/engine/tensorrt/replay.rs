@@ -28,6 +28,10 @@ const MOST_SCRATCH: usize = 512 << 20;
 /// A shape is captured when it comes for the third time.
 const SEEN_BEFORE: u32 = 2;
 
+/// An attempt that comes to nothing since a build is under way has made a context and waited for the GPU. So the next one is after twice
+/// as many calls, up to this.
+const MOST_SEEN_BEFORE: u32 = 1024;
+
 /// So many shapes are remembered, and so many of them captured, the last used ones.
 const REMEMBERED: usize = 64;
 const CAPTURED: usize = 8;
@@ -51,6 +55,8 @@ struct Known {
     profile: usize,
     stream: Stream,
     inputs: Vec<Vec<i64>>,
+    /// How many calls there are before one is captured.
+    before: u32,
     what: What,
 }
 
@@ -140,7 +146,7 @@ impl Replays {
             }
             Ok(Attempt::TooLarge) => None,
             Ok(Attempt::Later) => {
-                known.what = What::Seen(0);
+                known.later();
                 None
             }
             Err(e) => {
@@ -268,6 +274,26 @@ enum Failed {
     TensorRt(super::Error),
 }
 
+impl Known {
+    /// Counts a call; whether enough of them have come for a capture.
+    fn due(&mut self) -> bool {
+        match &mut self.what {
+            What::Seen(times) if *times < self.before => {
+                *times += 1;
+                false
+            }
+            What::Seen(_) => true,
+            What::Captured(_) | What::Not => false,
+        }
+    }
+
+    /// An attempt came to nothing, and the next one may not.
+    fn later(&mut self) {
+        self.before = (2 * self.before).min(MOST_SEEN_BEFORE);
+        self.what = What::Seen(0);
+    }
+}
+
 impl State {
     /// What is known of these shapes, from now on the last used.
     fn find(&mut self, profile: usize, stream: Stream, inputs: &[TensorView<'_>]) -> &mut Known {
@@ -287,6 +313,7 @@ impl State {
                     profile,
                     stream,
                     inputs: inputs.iter().map(|input| input.dims.to_vec()).collect(),
+                    before: SEEN_BEFORE,
                     what: What::Seen(0),
                 }
             }
@@ -299,16 +326,12 @@ impl State {
     /// What is to be done with a call of these shapes. [`Next::Capture`] is said to one of several such calls.
     fn next(&mut self, profile: usize, stream: Stream, inputs: &[TensorView<'_>]) -> Next {
         let known = self.find(profile, stream, inputs);
-        match &mut known.what {
+        if known.due() && cuda::may_capture() {
+            known.what = What::Not;
+            return Next::Capture;
+        }
+        match &known.what {
             What::Captured(captured) => Next::Replay(captured.clone()),
-            What::Seen(times) if *times < SEEN_BEFORE => {
-                *times += 1;
-                Next::Run
-            }
-            What::Seen(_) if cuda::may_capture() => {
-                known.what = What::Not;
-                Next::Capture
-            }
             What::Seen(_) | What::Not => Next::Run,
         }
     }
@@ -325,4 +348,29 @@ impl State {
 
 fn size_of(shape: &[i64], dtype: DType) -> usize {
     shape.iter().product::<i64>() as usize * dtype.size()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_that_come_to_nothing_become_rarer() {
+        let mut known = Known {
+            profile: 0,
+            stream: Stream(0),
+            inputs: Vec::new(),
+            before: SEEN_BEFORE,
+            what: What::Seen(0),
+        };
+        let mut calls = || -> u32 {
+            let count = (1..).find(|_| known.due()).unwrap_or(0);
+            known.later();
+            count
+        };
+        assert_eq!([calls(), calls(), calls()], [3, 5, 9]);
+        assert_eq!((0..12).map(|_| calls()).last(), Some(MOST_SEEN_BEFORE + 1));
+        known.what = What::Not;
+        assert!(!known.due(), "it runs as any other call");
+    }
 }
