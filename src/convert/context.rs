@@ -2,6 +2,7 @@
 
 use super::builder::{Attr, Builder, Declared, Outer};
 use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
+use super::size::{self, Origin, Size};
 use super::value::{Form, Steps, Value, ValueId};
 use super::view::View;
 use super::{Layout, Options, Quantization, Reason};
@@ -34,8 +35,8 @@ impl State {
     }
 
     pub fn add(&mut self, port: Port, value: Value) {
-        self.values.push(value);
-        self.ports.insert(port, self.values.len() - 1);
+        let id = self.variable(value);
+        self.ports.insert(port, id);
     }
 
     pub fn find(&self, port: Port) -> Option<ValueId> {
@@ -47,9 +48,11 @@ impl State {
     }
 
     /// A value that no node gives: a variable of a loop.
-    pub fn variable(&mut self, value: Value) -> ValueId {
+    pub fn variable(&mut self, mut value: Value) -> ValueId {
+        let id = self.values.len();
+        value.origins = (0..value.dims.len()).map(|axis| Origin { value: id, axis }).collect();
         self.values.push(value);
-        self.values.len() - 1
+        id
     }
 
     /// Runs `work` on another graph, whose nodes' values are its own.
@@ -169,8 +172,8 @@ impl State {
             }
             return Ok(self.channels_last(&first));
         }
-        if let (Some(image), Some([.., channels])) = (of(Form::Pixels), value.image) {
-            let last = self.channels_last(&image);
+        if let (Some(images), &[_, Some(channels)]) = (of(Form::Pixels), &value.dims[..]) {
+            let last = self.channels_last(&images);
             return Ok(self.reshape(&last, &[-1, channels]));
         }
         match of(Form::Wide) {
@@ -379,12 +382,31 @@ impl<'a, 's> Context<'a, 's> {
         Ok(())
     }
 
-    /// Makes `name`, a batch of images with the given height, width and channels, channels first, the node's output `i`: the matrix
-    /// of their pixels. Nothing is emitted before an op asks for the matrix itself.
-    pub fn give_pixels(&mut self, i: usize, image: [i64; 3], name: String) -> Result<(), Reason> {
+    /// Makes `name`, which has `form` and the shape of all inputs, broadcast together, the node's output 0.
+    pub fn give_broadcast(&mut self, form: Form, name: String) -> Result<(), Reason> {
+        let shapes: Vec<Vec<Size>> = (0..self.inputs.len()).map(|i| self.value(i).sizes()).collect();
+        self.give_sized(form, name, &size::broadcast(&shapes))
+    }
+
+    /// Makes `name`, which has `form`, the node's output 0. Its dimensions have these sizes, which inference need not know.
+    pub fn give_sized(&mut self, form: Form, name: String, sizes: &[Size]) -> Result<(), Reason> {
+        self.give(0, form, name)?;
+        let port = Port {
+            node: self.view.id,
+            index: 0,
+        };
+        if let Some(id) = self.state.find(port) {
+            self.state.values[id].know_sizes(sizes);
+        }
+        Ok(())
+    }
+
+    /// Makes `name`, a batch of images (batch, height and width are `images`) with so many channels, channels first, the node's output `i`:
+    /// the matrix of their pixels. Nothing is emitted before an op asks for the matrix itself.
+    pub fn give_pixels(&mut self, i: usize, images: [Size; 3], channels: i64, name: String) -> Result<(), Reason> {
         let rows = self.view.out_dims(i)?.first().copied().flatten();
-        let mut value = Value::new(self.view.out(i)?.dtype, vec![rows, Some(image[2])]);
-        value.image = Some(image);
+        let mut value = Value::new(self.view.out(i)?.dtype, vec![rows, Some(channels)]);
+        value.images = Some(images);
         value.set_name(Form::Pixels, name);
         let port = Port {
             node: self.view.id,
@@ -394,10 +416,10 @@ impl<'a, 's> Context<'a, 's> {
         Ok(())
     }
 
-    /// Height, width and channels of the images whose pixels are the rows of input `i`, and their ONNX name, channels first.
-    pub fn pixels(&self, i: usize) -> Option<([i64; 3], String)> {
+    /// Batch, height and width of the images whose pixels are the rows of input `i`, their channels, and their ONNX name, channels first.
+    pub fn pixels(&self, i: usize) -> Option<([Size; 3], i64, String)> {
         let value = self.value(i);
-        Some((value.image?, value.name(Form::Pixels)?.to_string()))
+        Some((value.images?, value.dims[1]?, value.name(Form::Pixels)?.to_string()))
     }
 
     /// Makes `name`, of type int64, the node's output `i`, which is int32 or int64 to TensorFlow.
@@ -431,17 +453,23 @@ impl<'a, 's> Context<'a, 's> {
 
     /// The known elements of input `i`, where it is a small integer tensor of which something is known.
     pub fn elements(&self, i: usize) -> Option<Vec<Option<i64>>> {
+        let elements = self.value(i).elements.as_ref()?;
+        Some(elements.iter().map(|size| size.known()).collect())
+    }
+
+    /// The elements of input `i` as sizes, where it is a small integer tensor of which something is known.
+    pub fn elements_as_sizes(&self, i: usize) -> Option<Vec<Size>> {
         self.value(i).elements.clone()
     }
 
     /// Adds what is known of the elements of output `i`, which was given before.
-    pub fn know(&mut self, i: usize, elements: Option<Vec<Option<i64>>>) {
+    pub fn know<S: Into<Size>>(&mut self, i: usize, elements: Option<Vec<S>>) {
         let port = Port {
             node: self.view.id,
             index: i,
         };
         if let (Some(elements), Some(id)) = (elements, self.state.find(port)) {
-            self.state.values[id].know(elements);
+            self.state.values[id].know(elements.into_iter().map(S::into).collect());
         }
     }
 }

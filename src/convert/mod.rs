@@ -12,6 +12,7 @@ mod layout;
 mod nesting;
 mod ops;
 mod shape_inputs;
+mod size;
 mod value;
 mod view;
 

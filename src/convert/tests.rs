@@ -182,6 +182,44 @@ fn the_pixels_themselves_are_made_where_something_else_takes_them() {
     );
 }
 
+/// A dense layer over the channels of images of any size, given the `places` of the convolution's shape and its own channels back. Its
+/// shape is taken apart as tf.tensordot does it, so that inference loses the sizes.
+fn dense_over_open_images(places: &[i32]) -> onnx::GraphProto {
+    let (open, size) = ([-1, -1, -1, 2], [("dtype", Attr::Type(DType::INT32.0))]);
+    Segment::default()
+        .arg(0, &open)
+        .conv("a", "TensorRTInputPH_0", &open)
+        .node("tanh", "Tanh", &["a"], &[], &open)
+        .ints("rows", &[-1, 2])
+        .node("flat", "Reshape", &["tanh", "rows"], &[], &[-1, 2])
+        .floats("weights", &[2, 2])
+        .node("product", "MatMul", &["flat", "weights"], &[], &[-1, 2])
+        .node("shape", "Shape", &["a"], &size, &[4])
+        .ints("places", places)
+        .ints("axis", &[0])
+        .ints("units", &[2])
+        .node("free", "GatherV2", &["shape", "places", "axis"], &size, &[3])
+        .node("sizes", "ConcatV2", &["free", "units", "axis"], &size, &[4])
+        .node("image", "Reshape", &["product", "sizes"], &[], &open)
+        .conv("b", "image", &open)
+        .retval(0, "b")
+        .convert()
+}
+
+#[test]
+fn images_get_their_open_sizes_back_in_place() {
+    assert_eq!(
+        ops(&dense_over_open_images(&[0, 1, 2])),
+        ["Transpose", "Conv", "Tanh", "Conv", "Conv", "Transpose"]
+    );
+}
+
+#[test]
+fn images_that_get_other_open_sizes_are_moved() {
+    let graph = dense_over_open_images(&[0, 2, 1]);
+    assert_eq!(ops(&graph).iter().filter(|&&op| op == "Transpose").count(), 4);
+}
+
 #[test]
 fn images_of_one_pixel_change_their_order_without_a_transpose() {
     let pixel = [-1, 1, 1, 2];

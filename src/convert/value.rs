@@ -5,6 +5,7 @@
 //! ends (or an op needs TensorFlow's order) does a Transpose appear. In the same way shape arithmetic, which TensorFlow does
 //! in int32 and ONNX in int64, runs in int64 from `Shape` to `Reshape` without a Cast between.
 
+use super::size::{Origin, Size};
 use crate::graph::{Constant, DType, elements};
 
 /// One physical form of a value.
@@ -27,16 +28,18 @@ pub struct Value {
     pub dtype: DType,
     /// The dimensions as TensorFlow sees them.
     pub dims: Vec<Option<i64>>,
+    /// For each dimension the one whose size it has: this one, or an earlier one. (There once the value is part of a segment.)
+    pub origins: Vec<Origin>,
     /// The value itself, where it is known now.
     pub constant: Option<Constant>,
     /// Of a constant whose values are whole steps: the engine is to keep it in int8.
     pub steps: Option<Steps>,
     /// The elements of a small integer tensor, as far as they are known now, in row-major order.
-    pub elements: Option<Vec<Option<i64>>>,
+    pub elements: Option<Vec<Size>>,
     /// The ONNX name of each form that exists.
     names: [Option<String>; 4],
-    /// Height, width and channels of the images whose pixels the rows are; there if the form Pixels is.
-    pub image: Option<[i64; 3]>,
+    /// Batch, height and width of the images whose pixels the rows are; there if the form Pixels is.
+    pub images: Option<[Size; 3]>,
     /// The name of the int64 vector that holds this value's shape, once an op asked for it.
     pub shape_name: Option<String>,
 }
@@ -72,10 +75,11 @@ impl Value {
         Value {
             dtype,
             dims,
+            origins: Vec::new(),
             constant: None,
             steps: None,
             elements: None,
-            image: None,
+            images: None,
             names: Default::default(),
             shape_name: None,
         }
@@ -84,7 +88,7 @@ impl Value {
     pub fn from_constant(constant: Constant) -> Value {
         let mut value = Value::new(constant.dtype, constant.dims.iter().map(|&d| Some(d)).collect());
         if matches!(constant.dtype, DType::INT32 | DType::INT64) && constant.len() <= MAX_ELEMENTS {
-            value.elements = constant.to_i64s().map(|v| v.into_iter().map(Some).collect());
+            value.elements = constant.to_i64s().map(|v| v.into_iter().map(Size::Known).collect());
         }
         value.constant = Some(constant);
         value
@@ -103,6 +107,26 @@ impl Value {
         self.names = std::mem::take(&mut other.names);
     }
 
+    /// The dimensions, the open ones by where their sizes came from.
+    pub fn sizes(&self) -> Vec<Size> {
+        let size = |(&known, &origin): (&Option<i64>, &Origin)| known.map_or(Size::Of(origin), Size::Known);
+        self.dims.iter().zip(&self.origins).map(size).collect()
+    }
+
+    /// Adds what else is known of the dimensions. Another number of them is none of these.
+    pub fn know_sizes(&mut self, sizes: &[Size]) {
+        if sizes.len() != self.dims.len() {
+            return;
+        }
+        for ((known, own), size) in self.dims.iter_mut().zip(&mut self.origins).zip(sizes) {
+            match *size {
+                Size::Known(size) if known.is_none() && size >= 0 => *known = Some(size),
+                Size::Of(origin) => *own = origin,
+                Size::Known(_) | Size::Open => {}
+            }
+        }
+    }
+
     /// Whether this is a batch of images of one pixel, whose elements lie alike in both orders.
     pub fn pixel_batch(&self) -> bool {
         matches!(self.dims[..], [_, Some(1), Some(1), Some(channels)] if channels > 0)
@@ -119,7 +143,7 @@ impl Value {
     }
 
     /// Records what is known of the elements; a value known to the last one becomes a constant.
-    pub fn know(&mut self, elements: Vec<Option<i64>>) {
+    pub fn know(&mut self, elements: Vec<Size>) {
         if elements.len() > MAX_ELEMENTS {
             return;
         }
@@ -128,7 +152,7 @@ impl Value {
             1 => Some(vec![elements.len() as i64]),
             _ => self.dims.iter().copied().collect(),
         };
-        let values: Option<Vec<i64>> = elements.iter().copied().collect();
+        let values: Option<Vec<i64>> = elements.iter().map(|size| size.known()).collect();
         if let (Some(dims), Some(values)) = (dims, values) {
             self.constant = integers(self.dtype, &dims, &values);
             if self.constant.is_some() {
@@ -226,9 +250,9 @@ mod tests {
     #[test]
     fn a_value_known_to_its_last_element_is_a_constant() {
         let mut value = Value::new(DType::INT32, vec![Some(2)]);
-        value.know(vec![Some(3), None]);
+        value.know(vec![Size::Known(3), Size::Open]);
         assert!(value.constant.is_none());
-        value.know(vec![Some(3), Some(4)]);
+        value.know(vec![Size::Known(3), Size::Known(4)]);
         assert_eq!(value.constant.unwrap().to_i64s().unwrap(), [3, 4]);
     }
 

@@ -1,5 +1,6 @@
 """NHWC models reach TensorRT without a Transpose on each side of every convolution."""
 
+import collections
 import functools
 
 import models
@@ -41,6 +42,77 @@ def test_no_transposes_inside(name, convert_function, monkeypatch, tmp_path, sta
     # None of any kind: these models have no transposes of their own.
     assert [n.op_type for n in graph.node].count("Transpose") == len(found.entering) + len(found.leaving)
     assert [n.op_type for n in graph.node].count("Conv") > 50
+
+
+def depthwise_blocks(height, width, channels=8, blocks=2):
+    """Blocks of ConvNeXt's kind, with every weight of its own: what mixes up axes gives other numbers."""
+    tf.keras.utils.set_random_seed(0)
+    layers = tf.keras.layers
+    image = layers.Input([height, width, channels])
+    x = image
+    for _ in range(blocks):
+        y = layers.DepthwiseConv2D(3, padding="same")(x)
+        y = layers.LayerNormalization(epsilon=1e-6)(y)
+        y = layers.Dense(4 * channels, activation="gelu")(y)
+        y = layers.Dense(channels)(y)
+        y = layers.Rescaling(np.linspace(0.5, 1.5, channels).tolist())(y)
+        x = layers.Add()([x, y])
+    model = tf.keras.Model(image, layers.Conv2D(4, 3, padding="same")(x))
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        if len(variable.shape) == 1:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return tf.function(lambda x: model(x, training=False)), [tf.TensorSpec([None, height, width, channels], tf.float32)]
+
+
+@pytest.mark.parametrize("sizes", [(9, 7), (9, None), (None, None)], ids=["known", "open width", "open"])
+def test_dense_layers_over_channels(sizes, convert_function, monkeypatch, tmp_path, stats):
+    """Behind the first dense layer, height and width are what the arithmetic of shapes says, and nothing that inference knows."""
+    fn, specs = depthwise_blocks(*sizes)
+    x = tf.random.stateless_normal([3, 9, 7, 8], [1, 2])
+    graph = exported(convert_function, monkeypatch, tmp_path, fn, specs, x)
+    assert stats["native_fallbacks"] == 0
+    found = transposes(graph)
+    assert (len(found.inside), len(found.entering), len(found.leaving)) == (0, 1, 1)
+    ops = collections.Counter(node.op_type for node in graph.node)
+    assert ops["Transpose"] == 2
+    # Two depthwise convolutions, four dense layers, one convolution.
+    assert (ops["Conv"], ops["MatMul"], ops["Reshape"]) == (7, 0, 0)
+
+
+def tokens(shape):
+    """A product over the pixels of a convolution's images, which are then given another shape, and to another convolution."""
+    rng = np.random.default_rng(0)
+    kernel, weights = (tf.constant(rng.normal(size=size), tf.float32) for size in ([3, 3, 4, 4], [4, 4]))
+
+    @tf.function
+    def fn(x):
+        y = tf.nn.conv2d(x, kernel, 1, "SAME")
+        rows = tf.linalg.matmul(tf.reshape(y, [-1, 4]), weights)
+        return tf.nn.conv2d(tf.reshape(rows, [*shape(tf.shape(y)), 4]), kernel, 1, "SAME")
+
+    return fn
+
+
+SHAPES = {
+    "as it was": (lambda s: [s[0], s[1], s[2]], 0),
+    "batch left open": (lambda s: [-1, s[1], s[2]], 0),
+    "height left open": (lambda s: [s[0], -1, s[2]], 0),
+    "turned": (lambda s: [s[0], s[2], s[1]], 2),
+    "one row": (lambda s: [s[0], 1, s[1] * s[2]], 2),
+    "halves": (lambda s: [2 * s[0], -1, s[2]], 2),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_pixels_get_a_shape(name, convert_function, monkeypatch, tmp_path, stats):
+    """Only where it is the one that the images had does nothing move."""
+    shape, inside = SHAPES[name]
+    x = tf.random.stateless_normal([2, 6, 4, 4], [1, 2])
+    specs = [tf.TensorSpec([None, None, None, 4], tf.float32)]
+    graph = exported(convert_function, monkeypatch, tmp_path, tokens(shape), specs, x)
+    assert stats["native_fallbacks"] == 0
+    assert len(transposes(graph).inside) == inside
 
 
 def test_without_the_layout_optimizer(convert_function, monkeypatch, tmp_path):

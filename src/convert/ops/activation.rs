@@ -59,7 +59,7 @@ fn activation(cx: &mut Context) -> Result<(), Reason> {
     let alpha = cx.view.node().attr_f("alpha").unwrap_or(0.2);
     let (form, x) = broadcast(cx)?;
     let out = activate(cx, cx.view.op(), cx.dtype(0), &x[0], alpha)?;
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// Softmax and LogSoftmax, over the last dimension as TensorFlow has it.
@@ -69,7 +69,7 @@ fn softmax(cx: &mut Context, op: &str) -> Result<(), Reason> {
     let x = cx.input(0, form)?;
     let axis = super::axis_in(form, last) as i64;
     let out = cx.emit(op, &[&x], &[("axis", Attr::I(axis))]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 fn softmax_supports(view: View) -> Result<(), Reason> {
@@ -85,7 +85,7 @@ fn clip_by_value(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let capped = cx.emit("Min", &[&x[0], &x[2]], &[]);
     let out = cx.emit("Max", &[&capped, &x[1]], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 pub const CONVERTERS: &[Converter] = &[

@@ -5,6 +5,7 @@ use super::{Converter, INTEGERS, TENSORS, axis_in};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::size::Size;
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axis};
 use crate::graph::{Constant, DType};
@@ -36,8 +37,8 @@ fn pack(cx: &mut Context) -> Result<(), Reason> {
     let out = concat(cx, &names, axis);
     cx.give(0, form, out)?;
     if cx.rank(0) == 0 {
-        let element = |&i: &usize| cx.elements(i).and_then(|e| e.first().copied()).flatten();
-        let known = inputs.iter().map(element).collect();
+        let element = |&i: &usize| cx.elements_as_sizes(i).and_then(|e| e.first().copied()).unwrap_or(Size::Open);
+        let known: Vec<Size> = inputs.iter().map(element).collect();
         cx.know(0, Some(known));
     }
     Ok(())
@@ -67,16 +68,17 @@ fn concat_v2(cx: &mut Context) -> Result<(), Reason> {
     let out = concat(cx, &names, axis_in(form, axis) as i64);
     cx.give(0, form, out)?;
     if cx.rank(0) == 1 {
-        let known: Option<Vec<Vec<Option<i64>>>> = inputs.iter().map(|&i| elements_or_open(cx, i)).collect();
+        let known: Option<Vec<Vec<Size>>> = inputs.iter().map(|&i| elements_or_open(cx, i)).collect();
         cx.know(0, known.map(|parts| parts.concat()));
     }
     Ok(())
 }
 
 /// The elements of a vector; all unknown where only their number is known.
-fn elements_or_open(cx: &Context, i: usize) -> Option<Vec<Option<i64>>> {
+fn elements_or_open(cx: &Context, i: usize) -> Option<Vec<Size>> {
     let count = || usize::try_from(cx.value(i).dims[0]?).ok();
-    cx.elements(i).or_else(|| Some(vec![None; count().filter(|&n| n <= 64)?]))
+    cx.elements_as_sizes(i)
+        .or_else(|| Some(vec![Size::Open; count().filter(|&n| n <= 64)?]))
 }
 
 fn tile(cx: &mut Context) -> Result<(), Reason> {

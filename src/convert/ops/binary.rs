@@ -60,7 +60,7 @@ fn integer_mod(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String,
 fn division(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let out = divide(cx, form, &x[0], &x[1])?;
-    cx.give(0, form, out)?;
+    cx.give_broadcast(form, out)?;
     let known = fold_elements(cx, truncating_fold);
     cx.know(0, known);
     Ok(())
@@ -80,7 +80,7 @@ fn floor_div(cx: &mut Context) -> Result<(), Reason> {
     } else {
         integer_floor_div(cx, form, &x[0], &x[1])?
     };
-    cx.give(0, form, out)?;
+    cx.give_broadcast(form, out)?;
     let known = fold_elements(cx, |a, b| {
         let rest = a.checked_rem(b)?;
         Some(a / b - i64::from(rest != 0 && (rest < 0) != (b < 0)))
@@ -115,7 +115,7 @@ fn floor_mod(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     if !cx.dtype(0).is_float() {
         let out = integer_mod(cx, form, &x[0], &x[1])?;
-        return cx.give(0, form, out);
+        return cx.give_broadcast(form, out);
     }
     let zero = cx.scalar(cx.dtype(0), 0.0)?;
     let rest = cx.emit("Mod", &[&x[0], &x[1]], &[("fmod", Attr::I(1))]);
@@ -127,7 +127,7 @@ fn floor_mod(cx: &mut Context) -> Result<(), Reason> {
     let wrong = cx.emit("And", &[&differ, &inexact], &[]);
     let corrected = cx.emit("Add", &[&rest, &x[1]], &[]);
     let out = cx.emit("Where", &[&wrong, &corrected, &rest], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// a/b, and 0 where b is 0.
@@ -137,7 +137,7 @@ fn div_no_nan(cx: &mut Context) -> Result<(), Reason> {
     let by_zero = cx.emit("Equal", &[&x[1], &zero], &[]);
     let quotient = cx.emit("Div", &[&x[0], &x[1]], &[]);
     let out = cx.emit("Where", &[&by_zero, &zero, &quotient], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// x*y, and 0 where y is 0, whatever x is.
@@ -147,7 +147,7 @@ fn mul_no_nan(cx: &mut Context) -> Result<(), Reason> {
     let by_zero = cx.emit("Equal", &[&x[1], &zero], &[]);
     let product = cx.emit("Mul", &[&x[0], &x[1]], &[]);
     let out = cx.emit("Where", &[&by_zero, &zero, &product], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// x times or over a function of y, and 0 where x is 0, whatever y is.
@@ -167,7 +167,7 @@ fn zero_first(cx: &mut Context) -> Result<(), Reason> {
         }
     };
     let out = cx.emit("Where", &[&is_zero, &zero, &value], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// The remainder with the dividend's sign: C's fmod, for integers too.
@@ -186,14 +186,14 @@ fn approximate_equal(cx: &mut Context) -> Result<(), Reason> {
     let difference = cx.emit("Sub", &[&x[0], &x[1]], &[]);
     let distance = cx.emit("Abs", &[&difference], &[]);
     let out = cx.emit("LessOrEqual", &[&distance, &tolerance], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 fn squared_difference(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let difference = cx.emit("Sub", &[&x[0], &x[1]], &[]);
     let out = cx.emit("Mul", &[&difference, &difference], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 fn add_n(cx: &mut Context) -> Result<(), Reason> {
@@ -206,7 +206,7 @@ fn add_n(cx: &mut Context) -> Result<(), Reason> {
         cx.alias(0, 0);
         return Ok(());
     }
-    cx.give(0, form, sum)
+    cx.give_broadcast(form, sum)
 }
 
 /// Adds a vector along the channels: the last dimension, or with data_format NCHW the second.

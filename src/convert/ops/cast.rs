@@ -23,9 +23,9 @@ fn cast(cx: &mut Context) -> Result<(), Reason> {
         cx.state.cast(&x, to)?
     };
     let form = if form == Form::Wide { Form::Plain } else { form };
-    cx.give(0, form, out)?;
+    cx.give_broadcast(form, out)?;
     if matches!(from, DType::INT32 | DType::INT64) && matches!(to, DType::INT32 | DType::INT64) {
-        let known = cx.elements(0);
+        let known = cx.elements_as_sizes(0);
         cx.know(0, known);
     }
     Ok(())

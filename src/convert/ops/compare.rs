@@ -11,7 +11,7 @@ fn not_equal(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let equal = cx.emit("Equal", &[&x[0], &x[1]], &[]);
     let out = cx.emit("Not", &[&equal], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// Neither infinite nor NaN.
@@ -21,7 +21,7 @@ fn is_finite(cx: &mut Context) -> Result<(), Reason> {
     let nan = cx.emit("IsNaN", &[&x[0]], &[]);
     let either = cx.emit("Or", &[&infinite, &nan], &[]);
     let out = cx.emit("Not", &[&either], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// Input 0 chooses between inputs 1 and 2, broadcast together. `Select` differs in one case: a vector condition chooses
@@ -37,7 +37,10 @@ fn select(cx: &mut Context) -> Result<(), Reason> {
         condition = cx.emit("Unsqueeze", &[&condition, &axes], &[]);
     }
     let out = choose(cx, cx.dtype(1), &condition, &yes, &no);
-    cx.give(0, form, out)
+    match rows {
+        true => cx.give(0, form, out),
+        false => cx.give_broadcast(form, out),
+    }
 }
 
 /// `yes` where `condition` holds, else `no`, both of type `dtype`.

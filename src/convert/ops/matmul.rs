@@ -31,7 +31,7 @@ pub fn product(cx: &mut Context) -> Result<String, Reason> {
 
 /// A dense layer over the channels of images that lie channels-first is a convolution of 1x1 there; false where this is none.
 fn pixels_by_weights(cx: &mut Context) -> Result<bool, Reason> {
-    let (Some(([height, width, channels], image)), false) = (cx.pixels(0), cx.view.flag("transpose_a")) else {
+    let (Some((images, channels, image)), false) = (cx.pixels(0), cx.view.flag("transpose_a")) else {
         return Ok(false);
     };
     let Some(mut weights) = cx.value(1).constant.clone() else {
@@ -47,7 +47,7 @@ fn pixels_by_weights(cx: &mut Context) -> Result<bool, Reason> {
     weights.dims.extend([1, 1]);
     let weights = cx.state.builder.initializer(&weights)?;
     let out = cx.emit("Conv", &[&image, &weights], &[("kernel_shape", Attr::Ints(&[1, 1]))]);
-    cx.give_pixels(0, [height, width, given], out)?;
+    cx.give_pixels(0, images, given, out)?;
     Ok(true)
 }
 

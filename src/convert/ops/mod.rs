@@ -193,7 +193,7 @@ pub fn elementwise(cx: &mut Context, op: &str, attrs: &[(&str, Attr)]) -> Result
     let (form, inputs) = broadcast(cx)?;
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let out = cx.emit(op, &inputs, attrs);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// All inputs in the form that costs least for an op that broadcasts them together, and that form.

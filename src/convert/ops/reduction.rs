@@ -5,6 +5,7 @@ use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::layout::order_survives;
+use crate::convert::size::Size;
 use crate::convert::value::Form;
 use crate::convert::view::{View, normal_axes, normal_axis};
 use crate::graph::DType;
@@ -51,7 +52,9 @@ fn reduce(cx: &mut Context, op: &str) -> Result<(), Reason> {
     if bools {
         out = cx.state.cast(&out, DType::BOOL)?;
     }
-    cx.give(0, if form == Form::ChannelsFirst && !keep { Form::Plain } else { form }, out)?;
+    let form = if form == Form::ChannelsFirst && !keep { Form::Plain } else { form };
+    let sizes = reduced(cx.value(0).sizes(), &axes, keep);
+    cx.give_sized(form, out, &sizes)?;
     if op == "ReduceProd" && cx.rank(0) == 1 {
         let product = cx.elements(0).map(|v| vec![v.into_iter().try_fold(1i64, |p, e| p.checked_mul(e?))]);
         cx.know(0, product);
@@ -59,12 +62,23 @@ fn reduce(cx: &mut Context, op: &str) -> Result<(), Reason> {
     Ok(())
 }
 
+/// The sizes that are left of `sizes`.
+fn reduced(sizes: Vec<Size>, axes: &[usize], keep: bool) -> Vec<Size> {
+    let sizes = sizes.into_iter().enumerate();
+    match keep {
+        true => sizes
+            .map(|(axis, size)| if axes.contains(&axis) { Size::Known(1) } else { size })
+            .collect(),
+        false => sizes.filter(|(axis, _)| !axes.contains(axis)).map(|(_, size)| size).collect(),
+    }
+}
+
 /// The ONNX op `op` of input 0 alone.
 fn elementwise_first(cx: &mut Context, op: &str) -> Result<(), Reason> {
     let form = cx.form(0);
     let x = cx.input(0, form)?;
     let out = cx.emit(op, &[&x], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// The place of the largest or smallest element; the first one where several are equal.

@@ -28,7 +28,7 @@ fn reverse(cx: &mut Context) -> Result<(), Reason> {
     let (axes, steps) = (cx.vector(&axes), cx.vector(&vec![-1; count]));
     let out = cx.emit("Slice", &[&x, &starts, &ends, &axes, &steps], &[]);
     cx.give(0, form, out)?;
-    let known = cx.elements(0).filter(|_| cx.rank(0) == 1);
+    let known = cx.elements_as_sizes(0).filter(|_| cx.rank(0) == 1);
     cx.know(0, known.map(|e| e.into_iter().rev().collect()));
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::layout::{self, TO_FIRST, TO_LAST, as_ints, order_survives};
+use crate::convert::size::{Size, keeps_images};
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axes, normal_axis};
 use crate::graph::{Constant, DType, elements};
@@ -16,10 +17,10 @@ fn any(_: View) -> Result<(), Reason> {
 /// The shape as a vector; every size that is known now stays known, whatever the vector goes through.
 fn shape(cx: &mut Context) -> Result<(), Reason> {
     for i in 0..cx.view.count() {
-        let dims = cx.value(i).dims.clone();
+        let sizes = cx.value(i).sizes();
         let name = cx.shape_of(i)?;
         cx.give_wide(i, name)?;
-        cx.know(i, Some(dims));
+        cx.know(i, Some(sizes));
     }
     Ok(())
 }
@@ -75,7 +76,7 @@ fn broadcast_args(cx: &mut Context) -> Result<(), Reason> {
         (&Some(size), _) | (_, &Some(size)) => Some(size),
         (None, None) => None,
     });
-    cx.know(0, Some(elements.collect()));
+    cx.know(0, Some(elements.collect::<Vec<Option<i64>>>()));
     Ok(())
 }
 
@@ -86,15 +87,16 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
     if give_reshaped_constant(cx, &inferred) {
         return Ok(());
     }
-    let given = cx.elements(1).unwrap_or_else(|| vec![None; inferred.len()]);
-    let known: Vec<Option<i64>> = inferred
+    let given = cx.elements_as_sizes(1).unwrap_or_else(|| vec![Size::Open; inferred.len()]);
+    let sizes: Vec<Size> = inferred
         .iter()
         .zip(&given)
-        .map(|(inferred, given)| inferred.or(given.filter(|&size| size >= 0)))
+        .map(|(inferred, given)| inferred.map_or(*given, Size::Known))
         .collect();
-    if reshape_in_place(cx, &known)? {
+    if reshape_in_place(cx, &sizes)? {
         return Ok(());
     }
+    let known: Vec<Option<i64>> = sizes.iter().map(|size| size.known().filter(|&size| size >= 0)).collect();
     let (form, x) = element_order(cx)?;
     let open = known.iter().filter(|d| d.is_none()).count();
     let zero = known.contains(&Some(0));
@@ -107,31 +109,36 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
         let sizes = cx.wide(1)?;
         emit_reshape(cx, &x, &sizes, true)
     };
-    cx.give(0, form, out)?;
-    let elements = cx.elements(0);
+    cx.give_sized(form, out, &sizes)?;
+    let elements = cx.elements_as_sizes(0);
     cx.know(0, elements);
     Ok(())
 }
 
 /// What a dense layer over the channels of images does around its product: images to the matrix of their pixels, and back. Neither
 /// moves an element of what lies channels-first; false where this is something else.
-fn reshape_in_place(cx: &mut Context, to: &[Option<i64>]) -> Result<bool, Reason> {
-    if let Some((image, name)) = cx.pixels(0) {
-        let back = to.len() == 4 && to[1..].iter().zip(image).all(|(&size, of)| size == Some(of));
+fn reshape_in_place(cx: &mut Context, to: &[Size]) -> Result<bool, Reason> {
+    let Some((&last, before)) = to.split_last() else {
+        return Ok(false);
+    };
+    if let Some((images, channels, name)) = cx.pixels(0) {
+        let back = last.known() == Some(channels) && keeps_images(images, before);
         if back {
-            cx.give(0, Form::ChannelsFirst, name)?;
+            let [batch, height, width] = images;
+            cx.give_sized(Form::ChannelsFirst, name, &[batch, height, width, last])?;
         }
         return Ok(back);
     }
     let value = cx.value(0);
-    let (Some(first), &[_, Some(height), Some(width), Some(channels)]) = (value.name(Form::ChannelsFirst), &value.dims[..]) else {
+    let (Some(first), &[batch, height, width, Size::Known(channels)]) = (value.name(Form::ChannelsFirst), &value.sizes()[..]) else {
         return Ok(false);
     };
     // Images of one pixel have rows already.
-    let rows = to.len() == 2 && to[1] == Some(channels) && height * width > 1 && channels > 0;
+    let several = height.known().zip(width.known()).is_none_or(|(height, width)| height * width > 1);
+    let rows = before.len() == 1 && last.known() == Some(channels) && several && channels > 0;
     if rows {
         let name = first.to_string();
-        cx.give_pixels(0, [height, width, channels], name)?;
+        cx.give_pixels(0, [batch, height, width], channels, name)?;
     }
     Ok(rows)
 }
@@ -195,7 +202,7 @@ fn squeeze(cx: &mut Context) -> Result<(), Reason> {
     let axes = cx.vector(&axes);
     let out = cx.emit("Squeeze", &[&x, &axes], &[]);
     cx.give(0, if form == Form::Wide { form } else { Form::Plain }, out)?;
-    let elements = cx.elements(0);
+    let elements = cx.elements_as_sizes(0);
     cx.know(0, elements);
     Ok(())
 }
@@ -210,7 +217,7 @@ fn expand_dims(cx: &mut Context) -> Result<(), Reason> {
     let axes = cx.vector(&[axis as i64]);
     let out = cx.emit("Unsqueeze", &[&x, &axes], &[]);
     cx.give(0, form, out)?;
-    let elements = cx.elements(0);
+    let elements = cx.elements_as_sizes(0);
     cx.know(0, elements);
     Ok(())
 }

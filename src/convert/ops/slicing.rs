@@ -6,6 +6,7 @@ use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::layout::as_ints;
+use crate::convert::size::Size;
 use crate::convert::value::Form;
 use crate::convert::view::{View, normal_axis};
 
@@ -111,9 +112,10 @@ fn gather(cx: &mut Context) -> Result<(), Reason> {
     }
     let out = cx.emit("Gather", &[&data, &indices], &[("axis", Attr::I(axis as i64))]);
     cx.give(0, form, out)?;
-    if let (1, Some(data), Some(indices)) = (cx.rank(0), cx.elements(0), cx.elements(1)) {
-        let pick = |i: Option<i64>| data.get(usize::try_from(i?).ok()?).copied().flatten();
-        cx.know(0, Some(indices.into_iter().map(pick).collect()));
+    if let (1, Some(data), Some(indices)) = (cx.rank(0), cx.elements_as_sizes(0), cx.elements(1)) {
+        let pick = |i: Option<i64>| data.get(usize::try_from(i?).ok()?).copied();
+        let picked = indices.into_iter().map(|i| pick(i).unwrap_or(Size::Open));
+        cx.know(0, Some(picked.collect()));
     }
     Ok(())
 }
@@ -227,7 +229,7 @@ fn unpack(cx: &mut Context) -> Result<(), Reason> {
     let axis = unpack_axis(cx.view)?;
     let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
     let x = cx.input(0, form)?;
-    let known = if cx.rank(0) == 1 { cx.elements(0) } else { None };
+    let known = if cx.rank(0) == 1 { cx.elements_as_sizes(0) } else { None };
     for i in 0..cx.view.node().outputs.len() {
         let at = cx.state.builder.index(i as i64);
         let out = cx.emit("Gather", &[&x, &at], &[("axis", Attr::I(axis as i64))]);

@@ -9,6 +9,7 @@ use super::{Converter, INTEGERS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::size::Size;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 
@@ -159,8 +160,8 @@ fn strides_one(strides: &[i64], item: Item) -> bool {
 }
 
 /// The elements that a slice of a vector takes, where the positions are known.
-fn known_elements(cx: &Context, items: &[Item], strides: &[i64]) -> Option<Vec<Option<i64>>> {
-    let elements = cx.elements(0).filter(|_| cx.rank(0) == 1)?;
+fn known_elements(cx: &Context, items: &[Item], strides: &[i64]) -> Option<Vec<Size>> {
+    let elements = cx.elements_as_sizes(0).filter(|_| cx.rank(0) == 1)?;
     let at = |input: usize, i: usize| cx.elements(input)?.get(i).copied()?;
     let item = items.iter().find(|item| **item != Item::New)?;
     let places = match *item {

@@ -11,13 +11,13 @@ fn rsqrt(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let root = cx.emit("Sqrt", &[&x[0]], &[]);
     let out = cx.emit("Reciprocal", &[&root], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 fn square(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let out = cx.emit("Mul", &[&x[0], &x[0]], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// log(1+x) without the loss near zero: where 1+x rounds to u, the answer is x * log(u)/(u-1) (Kahan), and x where u is 1 or
@@ -40,7 +40,7 @@ pub fn log_one_plus(cx: &mut Context, dtype: DType, x: &str) -> Result<String, R
 fn log1p(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
     let out = log_one_plus(cx, cx.dtype(0), &x[0])?;
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// exp(x)-1 without the loss near zero: tanh(x/2) * (exp(x)+1).
@@ -52,7 +52,7 @@ fn expm1(cx: &mut Context) -> Result<(), Reason> {
     let exp = cx.emit("Exp", &[&x[0]], &[]);
     let sum = cx.emit("Add", &[&exp, &one], &[]);
     let out = cx.emit("Mul", &[&tanh, &sum], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// -1, 0 or 1. TensorRT 8.6 has Sign for floating-point numbers only.
@@ -73,7 +73,7 @@ fn invert(cx: &mut Context) -> Result<(), Reason> {
     let wide = if form == Form::Wide { DType::INT64 } else { cx.dtype(0) };
     let minus_one = cx.scalar(wide, -1.0)?;
     let out = cx.emit("Sub", &[&minus_one, &x[0]], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 /// Zeros or ones of the input's shape.
@@ -92,7 +92,7 @@ fn erfc(cx: &mut Context) -> Result<(), Reason> {
     let one = cx.scalar(cx.dtype(0), 1.0)?;
     let erf = cx.emit("Erf", &[&x], &[]);
     let out = cx.emit("Sub", &[&one, &erf], &[]);
-    cx.give(0, form, out)
+    cx.give_broadcast(form, out)
 }
 
 macro_rules! same {
