@@ -156,7 +156,7 @@ def probes(definition, name, op):
 
 
 # A predicate's words about types, ranks and what is unknown are told by the table's other columns and its head.
-UNTOLD = re.compile(r"Allowed input dtypes|unknown|An engine cannot hold|holds? integers|cannot be converted|has \w+ \[")
+UNTOLD = re.compile(r"Allowed input dtypes|unknown|An engine cannot hold|holds? integers|cannot be converted|has \w+ \[|takes its result|engines carry")
 
 
 def asked(folder):

@@ -15,7 +15,7 @@ INTEGERS = np.array([0, 1, 127, 128, 129, 255, 256, 257, -1, -127, -128, -129, -
                      123456789, 2**31 - 1, -(2**31), -(2**31) + 1])
 # Within every type here, and off the integers.
 SMALL = np.array([0, -0.0, 0.5, -0.5, 1.5, 0.99, 2.5, 100.7, 126.99, 127.0, 1e-20, 3.0])
-# Halfway between two numbers of bfloat16's, next to it, over its largest one, and no numbers.
+# Halfway between two numbers of bfloat16's, next to it, over its largest one, and infinities and NaN.
 MIDDLES = np.array([0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF, 0xBF818000, 0x7F7F7FFF, 0x7F7F8000, 0xFF7FFFFF, 0x00800000, 0x00808000, 0x4B7F8000,
                     0x80000000, 0x47800000, 0x3F7FFFFF], np.uint32).view(np.float32)
 FLOATS = np.concatenate([MIDDLES, np.array([INF, -INF, NAN, 0.1, 1e-30, 65504, 65520, 3e38, -1 / 3, 256.5, 257], np.float32)])
@@ -86,7 +86,8 @@ MOVES = {
     "Pack": lambda x: tf.stack([x, x], 1), "Unpack": lambda x: tf.unstack(x, axis=1)[2], "Split": lambda x: tf.split(x, 2, 1)[1],
     "SplitV": lambda x: tf.split(x, [1, 3], 1)[1], "Slice": lambda x: tf.slice(x, [0, 1], [-1, 2]), "StridedSlice": lambda x: x[:, ::-2],
     "GatherV2": lambda x: tf.gather(x, [3, 0], axis=1), "GatherNd": lambda x: tf.gather_nd(x, [[1, 1], [0, 3]]), "Tile": lambda x: tf.tile(x, [2, 1]),
-    "BroadcastTo": lambda x: tf.broadcast_to(x, [3, tf.shape(x)[0], 4]), "ReverseV2": lambda x: tf.reverse(x, [1]), "Pad": lambda x: tf.pad(x, [[1, 0], [0, 2]]),
+    "BroadcastTo": lambda x: tf.broadcast_to(x, [3, tf.shape(x)[0], 4]), "ReverseV2": lambda x: tf.reverse(x, [1]),
+    "Pad": lambda x: tf.pad(x, [[1, 0], [0, 2]]),
     "SelectV2": lambda x: tf.where(x > tf.cast(7, x.dtype), x, tf.ones_like(x)), "Maximum": lambda x: tf.maximum(x, tf.cast(9, x.dtype)),
     "Minimum": lambda x: tf.minimum(x, x[0]), "Roll": lambda x: tf.roll(x, 1, 1), "ZerosLike": lambda x: tf.concat([raw.ZerosLike(x=x), x], 0),
 }
@@ -96,7 +97,8 @@ for dtype in (u8, bf16, f64):
              low=0 if dtype == u8 else -100, high=120, **EXACT)
     for op in ("Equal", "Less", "GreaterEqual"):
         case(op, lambda x, f=getattr(raw, op), t=dtype: f(x=tf.cast(x, t), y=tf.cast(x[:1], t)), MATRIX, ROWS, f"carried_{dtype.name}", low=0, high=3)
-case("SpaceToDepth", lambda x: tf.cast(tf.nn.space_to_depth(tf.cast(x, bf16), 2), f32), [spec([None, 4, 4, 3])], [[[2, 4, 4, 3]]], "carried_bfloat16", **EXACT)
+case("SpaceToDepth", lambda x: tf.cast(tf.nn.space_to_depth(tf.cast(x, bf16), 2), f32), [spec([None, 4, 4, 3])], [[[2, 4, 4, 3]]],
+     "carried_bfloat16", **EXACT)
 
 # Arithmetic that wraps around or is rounded at each step.
 ENDS = np.array([0, 1, 2, 16, 100, 127, 128, 200, 255])
@@ -106,8 +108,8 @@ for dtype in (i8, u8, i16, u16):
         case(op, lambda x, y, f=getattr(raw, op), t=dtype: tf.cast(f(x=tf.cast(x, t), y=tf.cast(y, t)), i32), [spec([None], i32)] * 2, [],
              f"carried_{dtype.name}", values=((LEFT * (257 if dtype.size == 2 else 1), RIGHT * (257 if dtype.size == 2 else 1)),))
     case("FloorDiv", lambda x, t=dtype: tf.cast(tf.cast(x, t) // tf.cast(3, t), f32), [spec([None], i32)], [[[5]]], f"carried_{dtype.name}", low=0, high=9)
-case("Mul", lambda x: tf.cast(tf.cast(x, u8) * tf.constant(3, u8) + tf.constant([7, 250, 0], u8), f32), [spec([None, 3], i32)], BATCHES, "carried_uint8_constants",
-     low=0, high=255, **EXACT)
+case("Mul", lambda x: tf.cast(tf.cast(x, u8) * tf.constant(3, u8) + tf.constant([7, 250, 0], u8), f32), [spec([None, 3], i32)], BATCHES,
+     "carried_uint8_constants", low=0, high=255, **EXACT)
 for op in ("Abs", "Neg"):
     for dtype in (i8, i16):
         case(op, lambda x, f=getattr(raw, op), t=dtype: tf.cast(f(x=tf.cast(x, t)), i32), [spec([None], i32)], [], f"carried_{dtype.name}",
@@ -120,7 +122,8 @@ for dtype in (bf16, f64):
         case(op, lambda x, f=getattr(raw, op), t=dtype: tf.cast(f(x=tf.cast(x, t)), f32), MATRIX, ROWS, f"carried_{dtype.name}", low=-9, high=9, **EXACT)
     case("Sqrt", lambda x, t=dtype: tf.cast(tf.sqrt(tf.cast(x, t)), f32), MATRIX, ROWS, f"carried_{dtype.name}", low=0, high=9, **EXACT)
     case("Relu", lambda x, t=dtype: tf.cast(tf.nn.relu(tf.cast(x, t)), f32), MATRIX, ROWS, f"carried_{dtype.name}", **EXACT)
-case("AddV2", lambda x: tf.cast(tf.cast(x, bf16) * tf.cast(1.1, bf16) + tf.cast(x, bf16) + tf.constant(0.3, bf16), f32), MATRIX, ROWS, "carried_bfloat16_chain", **EXACT)
+case("AddV2", lambda x: tf.cast(tf.cast(x, bf16) * tf.cast(1.1, bf16) + tf.cast(x, bf16) + tf.constant(0.3, bf16), f32), MATRIX, ROWS,
+     "carried_bfloat16_chain", **EXACT)
 case("AddV2", lambda x: tf.cast(tf.cast(x, f64) + tf.constant(2.5, f64), f32), MATRIX, ROWS, "carried_float64_constant", **EXACT)
 case("AddV2", lambda x: tf.cast(tf.cast(x, f64) + tf.constant(0.1, f64), f32), MATRIX, ROWS, "carried_float64_long_constant", **EXACT)
 case("Mul", lambda x: tf.cast(tf.cast(x, f64) * tf.cast(x, f64) * tf.cast(x, f64), f32), MATRIX, ROWS, "carried_float64_chain", **EXACT)
@@ -128,5 +131,5 @@ case("Mul", lambda x: tf.cast(tf.cast(x, f64) * tf.cast(x, f64) * tf.cast(x, f64
 for op in ("Exp", "Tanh", "Log"):
     case(op, lambda x, f=getattr(raw, op): tf.cast(f(x=tf.cast(x, bf16)), f32), MATRIX, ROWS, "carried_bfloat16", low=0.5, high=4, rtol=1e-2)
 case("MatMul", lambda x: tf.cast(tf.matmul(tf.cast(x, bf16), tf.cast(weights(4, 5), bf16)), f32), MATRIX, ROWS, "carried_bfloat16", rtol=1e-2, atol=1e-2)
-case("BiasAdd", lambda x: tf.cast(tf.nn.relu(tf.nn.bias_add(tf.matmul(tf.cast(x, bf16), tf.cast(weights(4, 5), bf16)), tf.cast(weights(5), bf16))), f32), MATRIX,
-     ROWS, "carried_bfloat16", rtol=2e-2, atol=2e-2)
+case("BiasAdd", lambda x: tf.cast(tf.nn.relu(tf.nn.bias_add(tf.matmul(tf.cast(x, bf16), tf.cast(weights(4, 5), bf16)), tf.cast(weights(5), bf16))), f32),
+     MATRIX, ROWS, "carried_bfloat16", rtol=2e-2, atol=2e-2)
