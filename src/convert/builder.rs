@@ -1,6 +1,6 @@
 //! Writes ONNX nodes and initializers, and gives every tensor a name of its own.
 
-use super::value;
+use super::{carried, value};
 use crate::graph::{Constant, DType, PartialShape};
 use crate::proto::{onnx, takes};
 use prost::Message;
@@ -44,6 +44,8 @@ pub struct Builder {
     made: HashMap<(String, Vec<String>, Vec<u8>), Vec<String>>,
     /// The TensorFlow node that is being converted: new names begin with it.
     pub scope: String,
+    /// Whether a tensor is rounded to bfloat16.
+    pub bfloat16: bool,
 }
 
 impl Builder {
@@ -90,8 +92,13 @@ impl Builder {
         output
     }
 
-    /// Appends an initializer that shares the constant's bytes.
+    /// Appends an initializer, in the type in which engines hold the constant's; of that type it shares the bytes.
     pub fn initializer(&mut self, constant: &Constant) -> Result<String, String> {
+        self.initializer_as_it_is(&carried::constant(constant)?)
+    }
+
+    /// Appends an initializer of the constant's own type.
+    pub fn initializer_as_it_is(&mut self, constant: &Constant) -> Result<String, String> {
         let data_type = constant
             .dtype
             .onnx()
@@ -133,6 +140,7 @@ impl Builder {
 
     /// The name of a scalar of type `dtype`.
     pub fn scalar(&mut self, dtype: DType, value: f64) -> Result<String, String> {
+        let dtype = carried::held(dtype);
         let constant = value::scalar(dtype, value).ok_or_else(|| format!("no scalar of type {dtype} can be written"))?;
         self.initializer(&constant)
     }
@@ -324,7 +332,9 @@ fn attribute(name: &str, value: &Attr) -> onnx::AttributeProto {
 
 fn value_info(name: &str, dtype: DType, shape: &PartialShape) -> Result<onnx::ValueInfoProto, String> {
     use onnx::tensor_shape_proto::{Dimension, dimension::Value};
-    let elem_type = dtype.onnx().ok_or_else(|| format!("ONNX has no element type {dtype}"))? as i32;
+    let elem_type = carried::held(dtype)
+        .onnx()
+        .ok_or_else(|| format!("ONNX has no element type {dtype}"))? as i32;
     let shape = shape.dims().map(|dims| onnx::TensorShapeProto {
         dim: dims
             .iter()

@@ -5,7 +5,7 @@ use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
 use super::size::{self, Origin, Size};
 use super::value::{Form, Steps, Value, ValueId};
 use super::view::View;
-use super::{Layout, Options, Quantization, Reason};
+use super::{Layout, Options, Quantization, Reason, carried};
 use crate::graph::{Constant, DType, Port};
 use crate::proto::onnx;
 use std::collections::HashMap;
@@ -116,7 +116,7 @@ impl State {
                     let plain = self.name(id, Form::Plain)?;
                     self.make_first(&plain, rank)
                 }
-                Form::Wide if dtype == DType::INT32 => {
+                Form::Wide if carried::held(dtype) == DType::INT32 => {
                     let plain = self.name(id, Form::Plain)?;
                     self.cast(&plain, DType::INT64)?
                 }
@@ -149,7 +149,7 @@ impl State {
             dims: dims.clone(),
             data: steps.sizes.iter().flat_map(|size| size.to_le_bytes()).collect::<Vec<u8>>().into(),
         })?;
-        let zero = self.builder.initializer(&Constant {
+        let zero = self.builder.initializer_as_it_is(&Constant {
             dtype: DType::INT8,
             dims,
             data: vec![0; count].into(),
@@ -222,7 +222,7 @@ impl State {
     }
 
     pub fn cast(&mut self, name: &str, to: DType) -> Result<String, Reason> {
-        let number = to.onnx().ok_or_else(|| format!("ONNX has no element type {to}"))? as i64;
+        let number = carried::held(to).onnx().ok_or_else(|| format!("ONNX has no element type {to}"))? as i64;
         Ok(self.builder.emit("Cast", &[name], &[("to", Attr::I(number))]))
     }
 
@@ -359,13 +359,15 @@ impl<'a, 's> Context<'a, 's> {
         }
     }
 
-    /// Makes `name`, which has `form`, the node's output `i`.
+    /// Makes `name`, which has `form`, the node's output `i`; rounded or wrapped around where its type is carried in another, and the op
+    /// computes.
     pub fn give(&mut self, i: usize, form: Form, name: String) -> Result<(), Reason> {
         if form == Form::ChannelsFirst && self.state.options.layout == Layout::Restored {
             let name = self.state.channels_last(&name);
             return self.give(i, Form::Plain, name);
         }
         let info = self.view.out(i)?;
+        let name = self.settled(info.dtype, name)?;
         let mut value = Value::new(info.dtype, self.view.out_dims(i)?.to_vec());
         // Only int32 has a wide form: an op that turned wide integers into another type gave that type itself.
         let form = if form == Form::Wide && info.dtype != DType::INT32 {
@@ -401,10 +403,19 @@ impl<'a, 's> Context<'a, 's> {
         Ok(())
     }
 
+    /// `name`, what the op computed, brought to the values of `dtype`, where that is carried in another type.
+    fn settled(&mut self, dtype: DType, name: String) -> Result<String, Reason> {
+        match carried::computes(self.view.op(), dtype) {
+            true => carried::settle(&mut self.state.builder, dtype, name),
+            false => Ok(name),
+        }
+    }
+
     /// Makes `name`, a batch of images (batch, height and width are `images`) with so many channels, channels first, the node's output `i`:
     /// the matrix of their pixels. Nothing is emitted before an op asks for the matrix itself.
     pub fn give_pixels(&mut self, i: usize, images: [Size; 3], channels: i64, name: String) -> Result<(), Reason> {
         let rows = self.view.out_dims(i)?.first().copied().flatten();
+        let name = self.settled(self.view.out(i)?.dtype, name)?;
         let mut value = Value::new(self.view.out(i)?.dtype, vec![rows, Some(channels)]);
         value.images = Some(images);
         value.set_name(Form::Pixels, name);

@@ -7,6 +7,7 @@
 //! the converter, so that a node which may enter a segment can be converted there.
 
 mod builder;
+mod carried;
 mod context;
 mod layout;
 mod nesting;
@@ -42,6 +43,8 @@ pub struct Model {
     pub outputs: Vec<Binding>,
     /// Whether tensors are kept in int8: there are QuantizeLinear nodes.
     pub int8: bool,
+    /// Whether tensors are rounded to bfloat16: there are Casts to it.
+    pub bfloat16: bool,
 }
 
 /// The order in which images lie inside an engine. ONNX's operations on images take channels first; TensorFlow's default is last.
@@ -143,6 +146,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
     for &id in &outputs {
         output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
     }
+    let bfloat16 = state.builder.bfloat16;
     let model = state.builder.finish(segment);
     let int8 = model
         .graph
@@ -168,6 +172,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         inputs: input_bindings,
         outputs: output_bindings,
         int8,
+        bfloat16,
     })
 }
 
@@ -190,6 +195,7 @@ fn convert_input(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding
     let view = View { graph, id };
     let info = view.out(0)?;
     let dims = view.out_dims(0)?.to_vec();
+    at_the_border(info.dtype)?;
     let name = view.node().name().to_string();
     state.builder.input(&name, info.dtype, &info.shape)?;
     let mut value = Value::new(info.dtype, dims);
@@ -209,11 +215,20 @@ pub(in crate::convert) fn convert_node(graph: &Graph, id: NodeId, state: &mut St
     (converter.convert)(&mut Context::new(view, state)?)
 }
 
+/// Fails for types that only the inside of an engine knows. The segmenter lets none of them be at a border.
+fn at_the_border(dtype: DType) -> Result<(), Reason> {
+    match carried::is_carried(dtype) {
+        true => Err(format!("an engine neither takes nor gives {dtype}")),
+        false => Ok(()),
+    }
+}
+
 fn convert_output(graph: &Graph, id: NodeId, state: &mut State) -> Result<Binding, Reason> {
     let view = View { graph, id };
     let node: &Node = view.node();
     let port = *node.inputs.first().ok_or("it has no input")?;
     let info = view.info(0)?;
+    at_the_border(info.dtype)?;
     let value = state.find(port).ok_or_else(|| format!("'{}' has no value", node.def.input[0]))?;
     state.builder.scope = node.name().to_string();
     let source = state.name(value, Form::Plain)?;

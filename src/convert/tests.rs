@@ -134,6 +134,73 @@ fn an_image_that_two_convolutions_take_is_transposed_once() {
     assert_eq!(graph.node[4].output, ["TensorRTOutputPH_0"]);
 }
 
+/// A float segment whose nodes are of the types given: each takes the one before it.
+fn chained(nodes: &[(&str, DType)]) -> Segment {
+    let (mut segment, mut before) = (Segment::default().arg(0, &[-1, 2]), "TensorRTInputPH_0".to_string());
+    for (i, (op, dtype)) in nodes.iter().enumerate() {
+        let name = format!("n{i}");
+        let inputs = if *op == "Mul" {
+            vec![before.as_str(); 2]
+        } else {
+            vec![before.as_str()]
+        };
+        segment = segment.node(&name, op, &inputs, &[("dtype", Attr::Type(dtype.0))], &[-1, 2]);
+        before = name;
+    }
+    segment.retval(0, &before)
+}
+
+#[test]
+fn carried_types_cost_what_their_rounding_costs() {
+    for (nodes, expected) in [
+        // float64 is there by name only.
+        (
+            vec![("Cast", DType::DOUBLE), ("Neg", DType::DOUBLE), ("Cast", DType::FLOAT)],
+            vec!["Neg"],
+        ),
+        (
+            vec![("Cast", DType::BFLOAT16), ("Relu", DType::BFLOAT16), ("Cast", DType::FLOAT)],
+            vec!["Cast", "Cast", "Relu"],
+        ),
+        (
+            vec![
+                ("Cast", DType::UINT8),
+                ("Mul", DType::UINT8),
+                ("Cast", DType::BFLOAT16),
+                ("Cast", DType::FLOAT),
+            ],
+            vec!["Cast", "Mod", "Add", "Mod", "Mul", "Mod", "Add", "Mod", "Cast"],
+        ),
+        (
+            vec![("Cast", DType::BOOL), ("Cast", DType::INT8), ("Cast", DType::FLOAT)],
+            vec!["Cast", "Cast", "Cast"],
+        ),
+    ] {
+        assert_eq!(ops(&chained(&nodes).convert()), expected, "{nodes:?}");
+    }
+}
+
+#[test]
+fn what_float32_cannot_carry_is_refused_in_words() {
+    let refused = |nodes: &[(&str, DType)], at: usize| {
+        let graph = chained(nodes).graph();
+        let id = (0..graph.nodes.len())
+            .find(|&id| graph.nodes[id].name() == format!("n{at}"))
+            .unwrap();
+        supports(&graph, id).err()
+    };
+    let (double, float) = (DType::DOUBLE, DType::FLOAT);
+    let sums = [("Cast", double), ("Mul", double), ("Mul", double), ("Cast", float)];
+    assert!(refused(&sums, 1).unwrap().contains("only if it is cast to float32 next"));
+    assert_eq!(refused(&[("Cast", double), ("Mul", double), ("Cast", float)], 1), None);
+    let integers = [("Cast", DType::INT64), ("Cast", double), ("Cast", float)];
+    assert!(refused(&integers, 1).unwrap().contains("round twice"));
+    let softmax = [("Cast", DType::BFLOAT16), ("Softmax", DType::BFLOAT16), ("Cast", float)];
+    assert!(refused(&softmax, 1).unwrap().contains("engines carry bfloat16 in float32"));
+    let unsigned = [("Cast", DType::UINT8), ("Sign", DType::UINT8), ("Cast", float)];
+    assert!(refused(&unsigned, 1).unwrap().contains("cannot be wrapped around"));
+}
+
 #[test]
 fn a_models_own_transposes_cancel_with_the_layouts() {
     let (nchw, attrs) = ([-1, 2, 8, 8], []);

@@ -1,6 +1,6 @@
 //! A node and what is known around it, as support predicates and converters read it.
 
-use super::Reason;
+use super::{Reason, carried};
 use crate::graph::{Constant, DType, Graph, Node, NodeId, TensorInfo};
 
 #[derive(Clone, Copy)]
@@ -104,10 +104,10 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Fails unless input `i` has one of the types `allowed`.
+    /// Fails unless input `i` has one of the types `allowed`, or is carried in one: that the op may see it, `carried::check` has said.
     pub fn accepts(self, i: usize, allowed: &[DType]) -> Result<(), Reason> {
         let dtype = self.dtype(i)?;
-        if allowed.contains(&dtype) {
+        if allowed.contains(&carried::held(dtype)) {
             return Ok(());
         }
         let names: Vec<&str> = allowed.iter().map(|d| d.name()).collect();

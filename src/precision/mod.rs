@@ -44,6 +44,7 @@
 //! 17 ONNX has no BF16 for Conv, pooling, Einsum and some more, which stay in float32 then.
 
 mod assign;
+mod bfloat16;
 pub mod keep;
 mod range;
 mod rewrite;
@@ -53,6 +54,7 @@ mod tests;
 
 use crate::proto::onnx;
 use crate::proto::onnx::tensor_proto::DataType;
+pub use bfloat16::{Rounding, without_bfloat16};
 use bytes::Bytes;
 use prost::Message;
 use std::collections::BTreeMap;

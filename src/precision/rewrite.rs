@@ -74,7 +74,9 @@ impl<'t> Writer<'t, '_> {
         let made = all.find(output);
         if let Some((id, half)) = made.and_then(|id| Some((id, all.tensors[id].widened?))) {
             // A Cast of the model from half: written where somebody takes its float32 form.
-            self.forms[id].half = Some(half.to_string());
+            // What it casts may be a Cast to half that one of ours stands for.
+            let half = self.aliases.get(half).cloned().unwrap_or_else(|| half.to_string());
+            self.forms[id].half = Some(half);
             return Ok(());
         }
         let to_half = source.op_type() == "Cast" && all.cast_to(i) == self.to.data_type();

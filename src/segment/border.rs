@@ -32,6 +32,12 @@ impl Borders<'_> {
         };
         let dtype = info.dtype;
         let resource_in = dtype == DType::RESOURCE && !from_candidate;
+        if dtype == DType::INT8 {
+            return Some(format!(
+                "The int8 tensor '{name}:{}' would cross the engine's border, where TensorRT takes int8 only for quantised numbers with a scale.",
+                port.index
+            ));
+        }
         if !OUTPUT_TYPES.contains(&dtype) && !resource_in {
             return Some(format!(
                 "The {dtype} tensor '{name}:{}' would cross the engine's border, which only takes bool, int8, half, float and int32.",

@@ -361,6 +361,17 @@ fn the_border_moves_to_where_its_types_are_legal() {
 }
 
 #[test]
+fn int8_is_no_border() {
+    let mut b = chain();
+    b.typed(DType::INT8, "narrow", "Cast", &["a"]);
+    b.typed(DType::INT8, "moved", "Reshape", &["narrow"]);
+    b.typed(DType::FLOAT, "back", "Cast", &["moved"]);
+    b.typed(DType::INT8, "lost", "NoSuch", &["moved"]);
+    let (_, why) = run(&b, &Setting::default());
+    assert!(why["moved"].contains("int8 only for quantised numbers"), "{why:?}");
+}
+
+#[test]
 fn an_illegal_border_between_two_segments_is_taken_out() {
     // `make` and `use` are parted by the way through x, and their edge is int64.
     let mut b = chain();

@@ -28,8 +28,9 @@ from test_convert_direct import PROGRAM, ROOT, STAYS_NATIVE, all_segments, to_on
 
 TARGET, NOTES, GPU_RESULTS = ROOT / "docs/supported_ops.md", ROOT / "docs/op_notes.txt", ROOT / "tests/python/gpu_ops_results.txt"
 # Types of tensors inside an engine, in the order of the table.
-TYPES = [dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int64, dtypes.bool]
-SHORT = {"float32": "float", "float16": "half", "int32": "int32", "int64": "int64", "bool": "bool"}
+TYPES = [dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int64, dtypes.bool,
+         dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.uint16, dtypes.bfloat16, dtypes.float64]
+SHORT = {t.name: t.name for t in TYPES} | {"float32": "float", "float16": "half"}
 # Cases of each op that are shown to the predicate in other forms; the next ones add nothing but time.
 PROBED = 2
 
@@ -39,7 +40,9 @@ This file is made by `python tests/python/make_supported_ops.py` from the conver
 to date: change the converters (`src/convert/ops/<family>.rs`), the cases (`tests/python/op_cases*.py`) or the notes
 (`docs/op_notes.txt`), and run it again. [add-an-op.md](add-an-op.md) tells how an op gets here.
 
-- **Types**: of the tensors that the op computes with. float64 and other types stay in TensorFlow, and int64 crosses no engine's border.
+- **Types**: of the tensors that the op computes with. Inside an engine int8, uint8, int16 and uint16 are carried in int32, bfloat16 and float64
+  in float32 ([architecture.md](architecture.md#types-that-engines-do-not-have)); they cross no engine's border, nor does int64. Other types
+  stay in TensorFlow.
 - **Conditions**: what its support predicate refuses otherwise, in its own words; a node that is refused stays in TensorFlow, with these
   words in the conversion report. Every op needs inputs of known rank, at most 8.
 - **ONNX ops**: what the cases' models are made of.
@@ -153,7 +156,7 @@ def probes(definition, name, op):
 
 
 # A predicate's words about types, ranks and what is unknown are told by the table's other columns and its head.
-UNTOLD = re.compile(r"Allowed input dtypes|unknown|An engine cannot hold|holds? integers|cannot be converted|has \w+ \[")
+UNTOLD = re.compile(r"Allowed input dtypes|unknown|An engine cannot hold|holds? integers|cannot be converted|has \w+ \[|takes its result|engines carry")
 
 
 def asked(folder):

@@ -56,11 +56,14 @@ def audit(before, after, kind, summary):
     half, types = KINDS[kind], element_types(after)
     assert borders(before) == borders(after)
     casts = {node.output[0]: node for node in after.graph.node if node.op_type == "Cast"}
-    original = sum(node.op_type == "Cast" for node in before.graph.node)
-    assert len(casts) == original + summary["casts"]
+    original = {node.output[0]: node.attribute[0].i for node in before.graph.node if node.op_type == "Cast"}
+    rounds = TensorProto.BFLOAT16 in original.values()
+    # For one of the model's own, one of ours may stand.
+    assert len(casts.keys() - original.keys()) == summary["casts"]
     for node in casts.values():
         earlier = casts.get(node.input[0])
-        if earlier is not None:
+        # A model that rounds to bfloat16 means both Casts.
+        if earlier is not None and not (rounds and types[node.input[0]] == TensorProto.BFLOAT16):
             there_and_back = {types[earlier.input[0]], types[node.output[0]]} == {TensorProto.FLOAT} or types[node.output[0]] == types[earlier.input[0]]
             assert not there_and_back, f"{node.name} undoes {earlier.name}"
     taken = [(node.input[0], types[node.output[0]]) for node in casts.values()]
@@ -205,8 +208,9 @@ def test_op(case, op_models):
             assert (f.dtype, f.shape) == (e.dtype, e.shape)
             finite = np.isfinite(e)
             np.testing.assert_array_equal(f[~finite], e[~finite])
-            # A value between two steps of a quantisation may go to the other one, of some hundred.
-            assert relative_error(f[finite], e[finite]) < (1e-2 if "Quant" in case.op else 4e-3)
+            # A value between two steps of a quantisation, or two numbers of bfloat16's, may go to the other one, of some hundred.
+            steps = "Quant" in case.op or "bfloat16" in case.name
+            assert relative_error(f[finite], e[finite]) < (1e-2 if steps else 4e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 
 use super::{Converter, TENSORS, all_inputs};
 use crate::convert::Reason;
+use crate::convert::carried;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
 use crate::convert::view::View;
@@ -9,6 +10,9 @@ use crate::graph::DType;
 
 /// Both round floats to integers toward zero and take every number but 0 for true. int32 kept as int64 needs no node to
 /// become int64.
+///
+/// Of floats that an int8 or uint8 does not hold TensorFlow gives the last bits of the int32, as done here, or the nearest end, by
+/// whether the element falls into a vector or the rest: C++ leaves it open.
 fn cast(cx: &mut Context) -> Result<(), Reason> {
     let (from, to) = (cx.dtype(0), cx.view.out(0)?.dtype);
     if from == to {
@@ -16,11 +20,19 @@ fn cast(cx: &mut Context) -> Result<(), Reason> {
         return Ok(());
     }
     let form = cx.form(0);
-    let x = cx.input(0, form)?;
-    let out = if form == Form::Wide && to == DType::INT64 {
-        x
-    } else {
-        cx.state.cast(&x, to)?
+    let mut x = cx.input(0, form)?;
+    let held = if form == Form::Wide { DType::INT64 } else { carried::held(from) };
+    if held == DType::INT64 {
+        // Before it becomes int32, which ends where the integer may not.
+        x = carried::wrap(&mut cx.state.builder, to, x, held)?;
+    }
+    let settled = held == DType::INT64 && to != DType::BFLOAT16;
+    if held != carried::held(to) {
+        x = cx.state.cast(&x, to)?;
+    }
+    let out = match settled || carried::contains(to, from) {
+        true => x,
+        false => carried::settle(&mut cx.state.builder, to, x)?,
     };
     let form = if form == Form::Wide { Form::Plain } else { form };
     cx.give_broadcast(form, out)?;

@@ -42,11 +42,11 @@ mod transposed;
 mod unary;
 mod window;
 
-use super::Reason;
 use super::builder::Attr;
 use super::context::Context;
 use super::value::Form;
 use super::view::View;
+use super::{Reason, carried};
 use crate::graph::{DType, elements};
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -118,7 +118,7 @@ pub const FLOATS: &[DType] = &[DType::FLOAT, DType::HALF];
 pub const INTEGERS: &[DType] = &[DType::INT32, DType::INT64];
 pub const NUMBERS: &[DType] = &[DType::FLOAT, DType::HALF, DType::INT32, DType::INT64];
 pub const BOOLS: &[DType] = &[DType::BOOL];
-/// Everything that may flow inside an engine.
+/// Everything that may flow inside an engine as it is; `carried` has the rest.
 pub const TENSORS: &[DType] = &[DType::FLOAT, DType::HALF, DType::INT32, DType::INT64, DType::BOOL];
 
 /// TensorRT's limit.
@@ -128,7 +128,9 @@ const MAX_RANK: usize = 8;
 pub fn check_tensors(view: View) -> Result<(), Reason> {
     inputs::check(view)?;
     let check = |what: &str, i: usize, info: &crate::graph::TensorInfo| match info.shape.rank() {
-        _ if !TENSORS.contains(&info.dtype) => Err(format!("An engine cannot hold {what} {i}: unsupported data type {}", info.dtype)),
+        _ if !TENSORS.contains(&carried::held(info.dtype)) => {
+            Err(format!("An engine cannot hold {what} {i}: unsupported data type {}", info.dtype))
+        }
         None => Err(format!("An engine cannot hold {what} {i}: its rank is unknown")),
         Some(rank) if rank > MAX_RANK => Err(format!("An engine cannot hold {what} {i}: its rank {rank} is over {MAX_RANK}")),
         Some(_) => Ok(()),
@@ -146,7 +148,8 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
         op if op.starts_with("CudnnRNN") => cudnn::OUTPUTS.min(view.node().outputs.len()),
         _ => view.node().outputs.len(),
     };
-    (0..outputs).try_for_each(|i| check("output", i, view.out(i)?))
+    (0..outputs).try_for_each(|i| check("output", i, view.out(i)?))?;
+    carried::check(view)
 }
 
 /// Larger int64 constants are not read to judge a node.

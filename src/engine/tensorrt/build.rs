@@ -142,6 +142,7 @@ mod tests {
             inputs: Vec::new(),
             outputs: Vec::new(),
             int8: false,
+            bfloat16: false,
         };
         let request = BuildRequest {
             node: "n",

@@ -6,7 +6,7 @@
 
 use super::sys::Library;
 use crate::engine::{BuildRequest, EngineError, Precision};
-use crate::precision::{Half, to_half};
+use crate::precision::{Half, Rounding, to_half, without_bfloat16};
 use crate::settings::{Fp16Method, HalfType, Settings};
 use bytes::Bytes;
 
@@ -19,6 +19,8 @@ pub(super) struct Typing {
     pub rewrite: Option<Half>,
     /// `BuilderFlag::kINT8`, which weakly typed networks want before they take a QuantizeLinear.
     pub int8_flag: bool,
+    /// What stands in the place of a rounding to bfloat16, where this version has no such type.
+    pub without_bfloat16: Option<Rounding>,
 }
 
 /// `int8`: whether the model has QuantizeLinear nodes. It says itself then what is computed in INT8; the rest goes the way of FP16.
@@ -26,7 +28,10 @@ pub(super) fn typing(library: &Library, precision: Precision, int8: bool, settin
     let typing = half_typing(library, precision, settings);
     let table = library.table();
     let strongly_typed = !typing.flag && table.value("NetworkDefinitionCreationFlag", "kSTRONGLY_TYPED").is_some();
+    let in_half = typing.flag || typing.rewrite.is_some();
+    let rounding = if in_half { Rounding::Left } else { Rounding::Arithmetic };
     Typing {
+        without_bfloat16: table.value("DataType", "kBF16").is_none().then_some(rounding),
         int8_flag: int8 && !strongly_typed && table.value("BuilderFlag", "kINT8").is_some(),
         ..typing
     }
@@ -54,16 +59,20 @@ fn half_typing(library: &Library, precision: Precision, settings: &Settings) -> 
             // 8.6 holds to the casts, and chooses for what they leave open.
             flag: has_flag && !strongly_typed,
             rewrite: Some(half),
-            int8_flag: false,
+            ..Typing::default()
         },
     }
 }
 
 /// The model that is built.
 pub(super) fn write_into(request: &BuildRequest<'_>, typing: Typing) -> Result<Bytes, EngineError> {
+    let onnx = match typing.without_bfloat16.filter(|_| request.model.bfloat16) {
+        Some(rounding) => without_bfloat16(&request.model.onnx, rounding).map_err(|e| EngineError::Build(e.to_string()))?,
+        None => request.model.onnx.clone(),
+    };
     match typing.rewrite {
-        None => Ok(request.model.onnx.clone()),
-        Some(half) => match to_half(&request.model.onnx, half) {
+        None => Ok(onnx),
+        Some(half) => match to_half(&onnx, half) {
             Ok(model) => Ok(model),
             // TensorRT itself may still choose FP16.
             Err(e) if typing.flag => {
@@ -71,7 +80,7 @@ pub(super) fn write_into(request: &BuildRequest<'_>, typing: Typing) -> Result<B
                     "{}: FP16 cannot be written into the model, the builder's flag alone asks for it: {e}",
                     request.node
                 );
-                Ok(request.model.onnx.clone())
+                Ok(onnx)
             }
             Err(e) => Err(EngineError::Build(e.to_string())),
         },
