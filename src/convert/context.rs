@@ -272,11 +272,19 @@ pub struct Context<'a, 's> {
 impl<'a, 's> Context<'a, 's> {
     pub fn new(view: View<'a>, state: &'s mut State) -> Result<Self, Reason> {
         let inputs = view.node().inputs.iter().enumerate().map(|(i, &port)| {
-            state
-                .find(port)
-                .ok_or_else(|| format!("input {i} ('{}') has no value", view.node().def.input[i]))
+            let input = &view.node().def.input[i];
+            let id = state.find(port).ok_or_else(|| format!("input {i} ('{input}') has no value"))?;
+            // Converters take sizes from either. In a graph from elsewhere a constant may have another shape than is said of it.
+            let (said, found) = (view.dims(i)?, &state.values[id].dims);
+            let fits = |(a, b): (&Option<i64>, &Option<i64>)| a.is_none() || b.is_none() || a == b;
+            match said.len() == found.len() && said.iter().zip(found).all(fits) {
+                true => Ok(id),
+                false => Err(format!(
+                    "input {i} ('{input}') has the shape {found:?}, and is said to have {said:?}"
+                )),
+            }
         });
-        let inputs = inputs.collect::<Result<_, _>>()?;
+        let inputs = inputs.collect::<Result<_, Reason>>()?;
         state.builder.scope = view.node().name().to_string();
         Ok(Context { view, state, inputs })
     }

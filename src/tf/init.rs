@@ -96,9 +96,10 @@ extern "C" fn initialize() {
     let _ = LOAD.set(result);
 }
 
-// The loader runs it after TensorFlow's own initializers: TensorFlow is a dependency of this library.
+// The loader runs it after TensorFlow's own initializers: TensorFlow is a dependency of this library. Not in Miri, which runs such a list,
+// too, and calls no C.
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
 static INITIALIZE: extern "C" fn() = initialize;
 
 unsafe extern "C" {

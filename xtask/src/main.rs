@@ -26,7 +26,8 @@ cargo xtask COMMAND
   lint    check the formatting and run clippy, warnings are errors
   bench   run the benchmarks
   docs    write the files in docs/ that are made from tables in the code
-  sanitize  `sanitize thread`: the concurrency tests under ThreadSanitizer, with a nightly compiler
+  sanitize  with a nightly compiler: `sanitize thread`, the tests with threads under ThreadSanitizer; `sanitize address`, the Rust
+          tests under AddressSanitizer, then the plugin inside of TensorFlow; `sanitize miri`, what has `unsafe` and calls no C
   help    show this text
 
 demo, test, lint, bench and docs run setup first; what is there already is not made again.

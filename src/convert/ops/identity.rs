@@ -6,8 +6,12 @@ use crate::convert::context::Context;
 use crate::convert::view::View;
 use crate::graph::{Constant, ConstantError, Port};
 
-fn any(_: View) -> Result<(), Reason> {
-    Ok(())
+/// TensorFlow gives each of these an output for each input; a graph from elsewhere may tell of more.
+fn an_input_each(view: View) -> Result<(), Reason> {
+    match (view.node().outputs.len(), view.count()) {
+        (outputs, inputs) if outputs > inputs => Err(format!("{} has {outputs} outputs of {inputs} inputs.", view.op())),
+        _ => Ok(()),
+    }
 }
 
 /// Every output is the input of its number.
@@ -43,7 +47,7 @@ macro_rules! identity {
     ($op:literal) => {
         Converter {
             op: $op,
-            supports: any,
+            supports: an_input_each,
             convert: hand_on,
         }
     };

@@ -123,6 +123,8 @@ pub const TENSORS: &[DType] = &[DType::FLOAT, DType::HALF, DType::INT32, DType::
 
 /// TensorRT's limit.
 const MAX_RANK: usize = 8;
+/// TensorRT 8.6 counts in int32; and sizes up to this can be added up and multiplied in pairs.
+const MAX_SIZE: i64 = i32::MAX as i64;
 
 /// Fails unless the node has the inputs that its op takes, and every tensor that goes into or comes out of it is one that an engine can hold.
 pub fn check_tensors(view: View) -> Result<(), Reason> {
@@ -133,7 +135,10 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
         }
         None => Err(format!("An engine cannot hold {what} {i}: its rank is unknown")),
         Some(rank) if rank > MAX_RANK => Err(format!("An engine cannot hold {what} {i}: its rank {rank} is over {MAX_RANK}")),
-        Some(_) => Ok(()),
+        Some(_) => match info.shape.dims().into_iter().flatten().flatten().find(|&&size| size > MAX_SIZE) {
+            Some(size) => Err(format!("An engine cannot hold {what} {i}: its size {size} is beyond int32")),
+            None => Ok(()),
+        },
     };
     for i in 0..view.count() {
         check("input", i, view.info(i)?)?;

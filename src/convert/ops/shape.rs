@@ -1,6 +1,6 @@
 //! Shapes: asking for them, and changing them without touching an element.
 
-use super::{Converter, INTEGERS, TENSORS};
+use super::{Converter, INTEGERS, MAX_RANK, TENSORS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
@@ -44,7 +44,8 @@ fn rank(cx: &mut Context) -> Result<(), Reason> {
 /// The lengths of the two shapes, which have to be known: the shorter one gets ones before it.
 fn broadcast_lengths(view: View) -> Result<(usize, usize), Reason> {
     let length = |i: usize| match view.dims(i)? {
-        [Some(n)] => usize::try_from(*n).map_err(|e| e.to_string()),
+        [Some(n)] if (0..=MAX_RANK as i64).contains(n) => Ok(*n as usize),
+        [Some(n)] => Err(format!("BroadcastArgs of a shape of {n} dimensions is not supported.")),
         [None] => Err("BroadcastArgs needs shapes of known rank.".to_string()),
         _ => Err("BroadcastArgs needs vectors.".to_string()),
     };

@@ -153,7 +153,8 @@ fn slice(cx: &mut Context) -> Result<(), Reason> {
         let (begin, size) = (piece(cx, 1, axis)?, piece(cx, 2, axis)?);
         ends.push(match (&begin, &size) {
             (_, Piece::Known(-1)) => Piece::Known(END),
-            (Piece::Known(begin), Piece::Known(size)) => Piece::Known(begin + size),
+            // A sum beyond int64 is past the end, as any other sum over the size is.
+            (Piece::Known(begin), Piece::Known(size)) => Piece::Known(begin.saturating_add(*size)),
             (Piece::Known(0), Piece::Named(size)) => {
                 let size = size.clone();
                 Piece::Named(end_of(cx, &size, &size))
@@ -214,8 +215,8 @@ fn split_sizes(view: View) -> Result<Vec<i64>, Reason> {
     let axis = normal_axis(view.need_int(2, "axis")?, view.rank(0)?)?;
     if let Some(open) = sizes.iter().position(|&s| s < 0) {
         let whole = view.dims(0)?[axis].ok_or("SplitV with a size of -1 needs a known dimension.")?;
-        let others: i64 = sizes.iter().filter(|&&s| s >= 0).sum();
-        sizes[open] = whole - others;
+        let others = sizes.iter().filter(|&&s| s >= 0).try_fold(0i64, |sum, &s| sum.checked_add(s));
+        sizes[open] = whole - others.ok_or("The sizes of SplitV add up to more than int64 holds.")?;
     }
     Ok(sizes)
 }

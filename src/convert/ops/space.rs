@@ -126,7 +126,7 @@ fn batch_to_space(cx: &mut Context) -> Result<(), Reason> {
 fn scaled(cx: &mut Context, op: &str, size: &Piece, factor: i64) -> Piece {
     match size {
         _ if factor == 1 => size.clone(),
-        Piece::Known(size) if op == "Mul" => Piece::Known(size * factor),
+        Piece::Known(size) if op == "Mul" => Piece::Known(size.saturating_mul(factor)),
         Piece::Known(size) => Piece::Known(size / factor),
         Piece::Named(name) => {
             let factor = cx.vector(&[factor]);

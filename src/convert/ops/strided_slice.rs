@@ -13,6 +13,9 @@ use crate::convert::size::Size;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 
+/// TensorFlow's masks are int32.
+const MOST_ITEMS: usize = 32;
+
 /// The five masks of a node.
 #[derive(Clone, Copy, Default)]
 struct Masks {
@@ -38,6 +41,9 @@ enum Item {
 
 /// The items in order, the ellipsis spelled out: all but `New` consume one dimension of an input of rank `rank`.
 fn items(masks: Masks, count: usize, rank: usize) -> Result<Vec<Item>, Reason> {
+    if count > MOST_ITEMS {
+        return Err(format!("StridedSlice has {count} items, and its masks are of {MOST_ITEMS}."));
+    }
     let bit = |mask: i64, i: usize| mask >> i & 1 == 1;
     let is_ellipsis = |i: usize| bit(masks.ellipsis, i);
     let is_new = |i: usize| !is_ellipsis(i) && bit(masks.new_axis, i);
@@ -191,7 +197,7 @@ fn positions(len: usize, begin: Option<i64>, end: Option<i64>, stride: i64) -> V
     let mut at = begin;
     while (stride > 0 && at < end) || (stride < 0 && at > end) {
         places.push(at as usize);
-        at += stride;
+        at = at.saturating_add(stride);
     }
     places
 }
@@ -243,6 +249,8 @@ mod tests {
             ..Masks::default()
         };
         assert!(items(two, 2, 2).is_err(), "two ellipses");
+        let many = items(Masks::default(), 65, 65).unwrap_err();
+        assert_eq!(many, "StridedSlice has 65 items, and its masks are of 32.");
     }
 
     #[test]
@@ -254,5 +262,7 @@ mod tests {
         assert_eq!(positions(5, Some(3), Some(0), -1), [3, 2, 1]);
         assert_eq!(positions(5, Some(3), Some(1), 1), [0usize; 0]);
         assert_eq!(positions(5, Some(-100), Some(2), 1), [0, 1]);
+        assert_eq!(positions(5, Some(2), None, i64::MAX), [2]);
+        assert_eq!(positions(5, Some(2), None, i64::MIN), [2]);
     }
 }

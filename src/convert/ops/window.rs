@@ -1,5 +1,6 @@
 //! The sliding window of convolutions and pools: strides, dilations and padding, out of TensorFlow's attributes.
 
+use super::MAX_SIZE;
 use super::images::is_nchw;
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
@@ -36,7 +37,7 @@ pub fn spatial(view: View, attribute: &str, count: usize) -> Result<Vec<i64>, Re
     let ones = |outer: [usize; 2]| outer.iter().all(|&i| values[i] == 1);
     if values.len() == count + 2 && ones(if is_nchw(view)? { [0, 1] } else { [0, count + 1] }) {
         let inner = inner(view, values)?;
-        if inner.iter().all(|&v| v > 0) {
+        if inner.iter().all(|v| (1..=MAX_SIZE).contains(v)) {
             return Ok(inner.to_vec());
         }
     }
@@ -95,8 +96,8 @@ pub fn explicit_pads(view: View, count: usize) -> Result<Vec<i64>, Reason> {
     let pairs: Vec<[i64; 2]> = pads.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
     if pads.len() == 2 * (count + 2) {
         let inner = inner(view, &pairs)?;
-        let outside: i64 = pads.iter().sum::<i64>() - inner.iter().flatten().sum::<i64>();
-        if outside == 0 && pads.iter().all(|&p| p >= 0) {
+        let bounded = pads.iter().all(|pad| (0..=MAX_SIZE).contains(pad));
+        if bounded && pads.iter().sum::<i64>() == inner.iter().flatten().sum::<i64>() {
             return Ok(inner.iter().map(|p| p[0]).chain(inner.iter().map(|p| p[1])).collect());
         }
     }

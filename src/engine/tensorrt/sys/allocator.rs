@@ -3,10 +3,11 @@
 //! TensorFlow takes nearly all of a GPU's memory when it starts. What TensorRT asked CUDA for directly would have to fit into
 //! the rest.
 
-use super::interface::{InterfaceInfo, cpp, keep};
+use super::interface::{InterfaceInfo, cpp, entries, keep};
 use super::table::Table;
 use crate::engine::DeviceMemory;
 use std::ffi::c_void;
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The object that TensorRT sees: its first word is the vtable, as in C++; the rest is ours.
@@ -89,8 +90,8 @@ impl Allocator {
     pub fn leak(table: &Table, memory: &'static dyn DeviceMemory) -> Option<&'static Allocator> {
         let at = |member| table.slot("IGpuAllocator", member);
         let vtable = match (at("allocate")?, at("reallocate")?, at("deallocate")?, at("allocateAsync")) {
-            (0, 4, 5, None) => &raw const PLAIN.allocate as *const c_void,
-            (4, 5, 6, Some(7)) => &raw const VERSIONED.language as *const c_void,
+            (0, 4, 5, None) => entries(&PLAIN, offset_of!(PlainVtable, allocate)),
+            (4, 5, 6, Some(7)) => entries(&VERSIONED, offset_of!(VersionedVtable, language)),
             _ => return None,
         };
         Some(Box::leak(Box::new(Allocator { vtable, memory })))

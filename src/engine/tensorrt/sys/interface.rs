@@ -1,7 +1,7 @@
 //! What the interfaces that TensorRT calls back have in common: those that are versioned (`IVersionedInterface`), and the destructor
 //! of an object that is never freed.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
 /// `nvinfer1::InterfaceInfo`; 16 bytes without destructor, so it comes back in registers, here as in C++.
 #[repr(C)]
@@ -18,3 +18,9 @@ pub(super) extern "C" fn cpp<T>(_: *const T) -> i32 {
 
 /// The destructor's entries: the object outlives TensorRT.
 pub(super) extern "C" fn keep<T>(_: *const T) {}
+
+/// The entries of a vtable, which begin `first` bytes into it: what an object's first word points to. Made of the whole table, as a
+/// pointer made of one field may be read for that field only.
+pub(super) fn entries<T>(vtable: &'static T, first: usize) -> *const c_void {
+    (&raw const *vtable).cast::<c_void>().wrapping_byte_add(first)
+}

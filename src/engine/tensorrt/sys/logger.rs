@@ -3,9 +3,10 @@
 //! TensorRT keeps the first logger that a process hands it and ignores those of later builders, so there is one per library,
 //! it lives for the rest of the process, and it forwards to one function; whose message it is, is found out there.
 
-use super::interface::{InterfaceInfo, cpp, keep};
+use super::interface::{InterfaceInfo, cpp, entries, keep};
 use super::table::Table;
 use std::ffi::{CStr, c_char, c_void};
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// `ILogger::Severity`.
@@ -97,8 +98,8 @@ impl Logger {
     /// The process-long logger for a library of this table; `None` where the table has a layout that none of ours follows.
     pub fn leak(table: &Table, sink: Sink) -> Option<&'static Logger> {
         let vtable = match table.slot("ILogger", "log")? {
-            0 => &raw const PLAIN.log as *const c_void,
-            4 => &raw const VERSIONED.language as *const c_void,
+            0 => entries(&PLAIN, offset_of!(PlainVtable, log)),
+            4 => entries(&VERSIONED, offset_of!(VersionedVtable, language)),
             _ => return None,
         };
         Some(Box::leak(Box::new(Logger { vtable, sink })))
@@ -136,7 +137,6 @@ extern "C" fn interface(_: *const Logger) -> InterfaceInfo {
 mod tests {
     use super::super::table::supported_versions;
     use super::*;
-    use std::mem::offset_of;
     use std::sync::Mutex;
 
     static HEARD: Mutex<Vec<(Severity, String)>> = Mutex::new(Vec::new());
