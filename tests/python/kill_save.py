@@ -139,6 +139,7 @@ def hear(pipe: int, seconds: float = 300) -> dict:
 
 def main(native: str, folder: pathlib.Path, kills: int) -> None:
     chance = random.Random(5)
+    # "killed from": the save that had begun before the pause that ends in a kill; it may be over by then.
     counts = collections.defaultdict(collections.Counter)
     for number in range(kills + 1):
         child, pipe = fork(native, folder, number, only_look=number == kills)
@@ -147,7 +148,8 @@ def main(native: str, folder: pathlib.Path, kills: int) -> None:
         if number < kills:
             # Most kills are in the first save; every third one is somewhere later.
             for _ in range(1 + (chance.randrange(3) == 0)):
-                counts["killed in"][hear(pipe)["saves"]] += 1
+                saves = hear(pipe)["saves"]
+            counts["killed from"][saves] += 1
             time.sleep(chance.uniform(0, SECONDS))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
