@@ -1,7 +1,8 @@
 """The C++ and Rust programs that tests drive: where they are, and how they are run.
 
 TFTRT_CPP_DIR names a folder of programs that were built elsewhere (`tests/cpp/build.py`, `cargo build --release --examples --bins`),
-for a machine without compilers. Else they are built here, once a process of pytest, and kept in target/.
+for a machine without compilers. Else they are built here, once a process of pytest, and kept in target/; cargo's are taken from around
+TFTRT_EXAMPLES where that is set: they are built for the TensorFlow that is tested.
 """
 
 import functools
@@ -48,6 +49,10 @@ def rust_program(name: str, kind: str) -> pathlib.Path:
     given = os.environ.get("TFTRT_CPP_DIR")
     if given:
         return pathlib.Path(given).resolve() / name
+    examples = os.environ.get("TFTRT_EXAMPLES")
+    if examples:
+        folder = pathlib.Path(examples).resolve()
+        return (folder if kind == "example" else folder.parent) / name
     done = subprocess.run(["cargo", "build", "--release", "--quiet", f"--{kind}", name], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return ROOT / "target/release" / ("examples" if kind == "example" else "") / name

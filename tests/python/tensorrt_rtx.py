@@ -107,10 +107,10 @@ def _unpack(wheel: pathlib.Path, folder: pathlib.Path) -> None:
 
 @functools.cache
 def program() -> pathlib.Path:
-    """The example ``trt_check``: TFTRT_TRT_CHECK, else as cargo builds it (nothing happens where it is up to date)."""
-    given = os.environ.get("TFTRT_TRT_CHECK")
-    if given:
-        return pathlib.Path(given)
+    """The example ``trt_check``: TFTRT_TRT_CHECK, that of TFTRT_EXAMPLES, or as cargo builds it (nothing happens where it is up to date)."""
+    given, examples = os.environ.get("TFTRT_TRT_CHECK"), os.environ.get("TFTRT_EXAMPLES")
+    if given or examples:
+        return pathlib.Path(given or f"{examples}/trt_check")
     build = subprocess.run(
         ["cargo", "build", "--release", "--quiet", "--example", "trt_check", "--message-format=json"],
         cwd=ROOT,

@@ -204,7 +204,7 @@ fn test(root: &Path, pytest_arguments: &[String]) -> Result<(), Failure> {
 /// tests/python/tensorflow_differs.txt.
 fn test_with(root: &Path, tensorflow: &Tensorflow, pytest_arguments: &[String]) -> Result<(), Failure> {
     let python = tensorflow.environment(root)?;
-    let library = tensorflow.build(root, &python, Build::WithExamples)?;
+    let library = tensorflow.build(root, &python, Build::WithPrograms)?;
     if root.join("tests/python/tensorrt_rtx.py").is_file() {
         Step::new("TensorRT-RTX libraries").run(python.command(root).args(["tests/python/tensorrt_rtx.py", "prepare"]))?;
     }

@@ -45,7 +45,7 @@ pub const VERSIONS: [Tensorflow; 4] = [
 pub enum Build {
     Library,
     /// And the programs that tests run.
-    WithExamples,
+    WithPrograms,
     /// The library, as fast as it can be had.
     Smoke,
 }
@@ -97,7 +97,7 @@ impl Tensorflow {
         let target = root.join("target/tf/build");
         let (profile, arguments) = match what {
             Build::Library => ("release", &["--lib"][..]),
-            Build::WithExamples => ("release", &["--lib", "--examples"][..]),
+            Build::WithPrograms => ("release", &["--lib", "--bins", "--examples"][..]),
             Build::Smoke => ("smoke", &["--lib"][..]),
         };
         let mut build = cargo(root, &["build", "--profile", profile]);
@@ -110,7 +110,7 @@ impl Tensorflow {
         Ok(library)
     }
 
-    /// The folder of the examples of the last `build`.
+    /// The folder of the examples of the last `build`; the other programs are beside it.
     pub fn examples(root: &Path) -> PathBuf {
         root.join("target/tf/build/release/examples")
     }
