@@ -136,10 +136,11 @@ pub fn computes(op: &str, dtype: DType) -> bool {
     is_carried(dtype) && (COMPUTES.contains(&op) || float && COMPUTES_FLOATS.contains(&op)) && !(float && EXACT.contains(&op))
 }
 
-/// Fails if the node has a tensor of a carried type and does with it what only the type itself could do.
-pub fn check(view: View) -> Result<(), Reason> {
+/// Fails if the node has a tensor of a carried type among its inputs and its first `outputs` outputs, and does with it what only the type
+/// itself could do.
+pub fn check(view: View, outputs: usize) -> Result<(), Reason> {
     let inputs = (0..view.count()).map(|i| view.dtype(i)).collect::<Result<Vec<_>, _>>()?;
-    let outputs = view.node().outputs.iter().map(|info| info.dtype);
+    let outputs = view.node().outputs.iter().take(outputs).map(|info| info.dtype);
     for dtype in inputs.into_iter().chain(outputs).filter(|&dtype| is_carried(dtype)) {
         allowed(view.op(), dtype)?;
     }

@@ -13,8 +13,8 @@ import cpp_programs
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import _run_isolated
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
-from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
 RELOADS = int(os.environ.get("TFTRT_RELOADS", "16"))
 ROWS = 16
@@ -50,18 +50,6 @@ class Batched(tf.Module):
         return {"y": tf.ensure_shape(self.batched(x), [None, 4])}
 
 
-def name_engines(folder: str, old: str, new: str) -> None:
-    """Gives the engines of a saved model other names, everywhere: as those of a model that another process has converted."""
-    path = f"{folder}/saved_model.pb"
-    with open(path, "rb") as file:
-        bytes_ = file.read()
-    assert bytes_.count(old.encode()) > 2 and len(old) == len(new)
-    with open(path, "wb") as file:
-        file.write(bytes_.replace(old.encode(), new.encode()))
-    for asset in os.listdir(f"{folder}/assets"):
-        os.rename(f"{folder}/assets/{asset}", f"{folder}/assets/{asset.replace(old, new)}")
-
-
 def engines(folder: str) -> list[str]:
     with open(f"{folder}/saved_model.pb", "rb") as file:
         graph: meta_graph_pb2.MetaGraphDef = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs[0]
@@ -75,12 +63,18 @@ def models(tmp_path_factory) -> list[str]:
     for seed in (1, 2):
         folder = tmp_path_factory.mktemp("serving")
         tf.saved_model.save(Network(seed), str(folder / "native"))
-        converter = trt.TrtGraphConverterV2(input_saved_model_dir=str(folder / "native"), use_dynamic_shape=True)
-        converter.convert()
-        converter.build(lambda: iter([(tf.zeros([1, 8]),), (tf.zeros([8, 8]),)]))
-        converter.save(str(folder / "converted"))
-        (own,) = engines(str(folder / "converted"))
-        name_engines(str(folder / "converted"), own, "TRTEngineOp_000_000")
+        # Each in a process of its own, so that the engines of both have the first name that there is.
+        _run_isolated(
+            f"""
+            import tensorflow as tf, tftrt
+            from tensorflow.python.compiler.tensorrt import trt_convert as trt
+            converter = trt.TrtGraphConverterV2({str(folder / "native")!r}, use_dynamic_shape=True)
+            converter.convert()
+            converter.build(lambda: iter([(tf.zeros([1, 8]),), (tf.zeros([8, 8]),)]))
+            converter.save({str(folder / "converted")!r})
+            """
+        )
+        assert engines(str(folder / "converted")) == ["TRTEngineOp_000_000"]
         tf.saved_model.save(Batched(str(folder / "converted")), str(folder / "batched"))
         rows = np.random.default_rng(seed + 10).standard_normal((ROWS, 8)).astype(np.float32)
         native = tf.saved_model.load(str(folder / "native")).signatures["serving_default"](tf.constant(rows))["y"]

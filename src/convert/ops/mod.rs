@@ -154,7 +154,7 @@ pub fn check_tensors(view: View) -> Result<(), Reason> {
         _ => view.node().outputs.len(),
     };
     (0..outputs).try_for_each(|i| check("output", i, view.out(i)?))?;
-    carried::check(view)
+    carried::check(view, outputs)
 }
 
 /// Larger int64 constants are not read to judge a node.
