@@ -61,6 +61,9 @@ pub struct Segmentation {
     pub excluded: BTreeMap<NodeId, Reason>,
 }
 
+/// So many rounds settle all but contrived graphs.
+const MOST_ROUNDS: usize = 8;
+
 /// All that [`segment`] works from besides the graph.
 pub struct Request<'a> {
     pub rules: &'a Rules,
@@ -166,23 +169,22 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
         constants: &constants,
     };
     borders.close(&mut traits, |_, _| false);
+    let mut rounds = 0;
     let segments = loop {
+        rounds += 1;
         let groups = settle(graph, &order, &borders, &mut traits);
         let mut segments = collect(graph, &order, &constants, groups);
         let mut reasons = worthless(graph, request, &constants, &segments);
         // What is dropped was in the way of others as a whole, and is not as single nodes: those that touch may be one then, also
         // with such as are too small alone. So these go last.
         let touching = touching(graph, &segments);
-        if reasons
-            .iter()
-            .zip(&touching)
-            .any(|(reason, touching)| reason.is_some() && !touching)
-        {
+        let alone = |(reason, touching): (&Option<Reason>, &bool)| reason.is_some() && !touching;
+        if rounds < MOST_ROUNDS && reasons.iter().zip(&touching).any(alone) {
             let last = reasons.iter_mut().zip(&touching).filter(|(_, touching)| **touching);
             last.for_each(|(reason, _)| *reason = None);
         }
         let dropped = part(&constants, &mut segments, reasons);
-        let again = !dropped.is_empty() && self::touching(graph, &segments).contains(&true);
+        let again = rounds < MOST_ROUNDS && !dropped.is_empty() && self::touching(graph, &segments).contains(&true);
         for (id, reason) in dropped {
             traits[id] = Err(reason);
         }
@@ -222,8 +224,8 @@ fn settle(graph: &Graph, order: &[NodeId], borders: &Borders<'_>, traits: &mut [
     loop {
         let groups = grow(graph, order, traits);
         rounds += 1;
-        // A few rounds settle all but contrived graphs; after those whole groups go, so that the end is in sight.
-        let parted = if rounds <= 8 {
+        // After the last round whole groups go, so that the end is in sight.
+        let parted = if rounds <= MOST_ROUNDS {
             borders.close(traits, |a, b| groups.of[a] != groups.of[b])
         } else {
             drop_parted(borders, traits, &groups)
