@@ -6,11 +6,13 @@
 // Every model has the signature serving_default from "x", [n, 8], to "y", and a file expected.pb in its folder beside inputs.pb: row i of
 // the outputs belongs to row i of the inputs. Requests are some rows of these, and each answer is compared with its rows. The models are
 // slots: in each round the next one gets a new version, the old version being unloaded when the new one is there, while requests go on.
-// At the end all are unloaded. The last line on stdout is a report in JSON; --curve gets a line for each reload.
+// What a reload leaves is counted when its old version is gone: one that stays for a minute ends the program. At the end all are unloaded.
+// The last line on stdout is a report in JSON; --curve gets a line for each reload.
 #include <dirent.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <iostream>
@@ -47,6 +49,29 @@ struct Slot {
   }
 };
 
+// Versions that are there, those included that are being unloaded.
+std::atomic<int64_t> alive{0};
+
+std::shared_ptr<Bundle> NewVersion() {
+  ++alive;
+  return std::shared_ptr<Bundle>(new Bundle, [](Bundle* version) {
+    delete version;
+    --alive;
+  });
+}
+
+absl::Status AwaitUnloading(int64_t serving) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (alive > serving) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      return absl::DeadlineExceededError(std::to_string(alive) + " versions are there a minute after a reload, where " +
+                                         std::to_string(serving) + " serve");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return absl::OkStatus();
+}
+
 struct Tally {
   std::atomic<int64_t> requests{0}, wrong{0}, failed{0};
   std::mutex mutex;
@@ -63,12 +88,12 @@ absl::Status Load(Slot* slot, std::shared_ptr<Bundle>* loaded) {
   tensorflow::SessionOptions options;
   options.config.set_allow_soft_placement(true);
   options.config.mutable_gpu_options()->set_allow_growth(true);
-  auto bundle = std::make_shared<Bundle>();
+  const std::shared_ptr<Bundle> bundle = NewVersion();
   TF_RETURN_IF_ERROR(LoadSavedModel(options, tensorflow::RunOptions(), slot->folder, {"serve"}, bundle.get()));
   const auto& signature = bundle->GetSignatures().at("serving_default");
   slot->feed = signature.inputs().at("x").name();
   slot->fetch = signature.outputs().at("y").name();
-  *loaded = std::move(bundle);
+  *loaded = bundle;
   return absl::OkStatus();
 }
 
@@ -172,6 +197,7 @@ absl::Status Main(const Options& options, std::string* report) {
     }
     // The old version goes here, or with the last request that it has.
     next.reset();
+    status = AwaitUnloading(slots.size());
     // So that each version has served before it goes.
     const int64_t seen = tally.requests;
     while (tally.requests < seen + 2 * options.threads && tally.failed == 0) std::this_thread::yield();

@@ -1,7 +1,7 @@
 """What TensorFlow Serving does with converted models, by tests/cpp/serving_harness.cc: versions come and go under requests, which
 TensorFlow's BatchFunction puts together; nothing is wrong, nothing is left.
 
-`TFTRT_RELOADS` is the number of reloads (16); `TFTRT_RELOAD_CURVE` names a CSV file for memory after each, of which
+`TFTRT_RELOADS` is the number of reloads (32); `TFTRT_RELOAD_CURVE` names a CSV file for memory after each, of which
 `docs/draw_reload_curve.py` makes the picture.
 """
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 from conftest import _run_isolated
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-RELOADS = int(os.environ.get("TFTRT_RELOADS", "16"))
+RELOADS = int(os.environ.get("TFTRT_RELOADS", "32"))
 ROWS = 16
 
 
@@ -110,6 +110,10 @@ def test_versions_come_and_go_under_requests(device, models, tmp_path):
         device=device,
         timeout=120 + 5 * reloads,
         TF_FORCE_GPU_ALLOW_GROWTH="true",
+        # What is freed goes back to the system at once, so that memory is what is held: else glibc's pools, one for each of some
+        # threads, go up and down by more than a model.
+        MALLOC_ARENA_MAX="1",
+        MALLOC_MMAP_THRESHOLD_="131072",
     )
     report = json.loads(done.stdout.splitlines()[-1])
     totals, after = report["stats"]["totals"], report["stats_after"]["totals"]
@@ -129,5 +133,5 @@ def test_versions_come_and_go_under_requests(device, models, tmp_path):
     for column in ("resident_bytes", "device_bytes"):
         growth, error = slope([int(line[column]) for line in lines])
         print(f"{column}: {growth:.0f} +- {error:.0f} bytes a reload, {reloads} reloads")
-        # A version that stayed would be a model's weights a reload.
-        assert growth - 3 * error < 0.2 * MODEL_BYTES, (column, growth, error)
+        # A version that stayed would be a model's weights a reload, and more.
+        assert growth - 3 * error < 0.5 * MODEL_BYTES, (column, growth, error)
