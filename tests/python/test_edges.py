@@ -10,6 +10,7 @@ Needs `cargo build --release --example segment_to_onnx` first.
 import collections
 import dataclasses
 import fnmatch
+import re
 
 import numpy as np
 import pytest
@@ -38,9 +39,18 @@ class Edge:
     inputs: tuple
 
 
+def undefined(case, values):
+    """Whether a case of Cast takes `values` to a narrow integer that does not have them.
+
+    C++ leaves that open, and TensorFlow's releases answer differently: 2.20 gives 0 and 254 where 2.21 gives -128 and 0.
+    """
+    narrow = re.fullmatch(r"Cast_.*float\d*_(u?)int(8|16)_int32", case.name)
+    return narrow is not None and not all(np.isfinite(v) and (v > -1 or not narrow[1]) for v in values)
+
+
 def strewn(case, values, rng):
     """The case's first inputs with a third of its floats replaced; None where it has none."""
-    if not any(s.dtype.is_floating for s in case.specs):
+    if not any(s.dtype.is_floating for s in case.specs) or undefined(case, values):
         return None
     inputs = []
     for x, s in zip(case.runs()[0], case.specs):

@@ -2,6 +2,7 @@
 the next call is right. One test a row of the table in README.
 """
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -215,9 +216,9 @@ CALL = """
 
 def in_a_new_process(run_isolated, folder, tmp_path, check=True):
     """Loads and calls a model: the counters, the result, and what was logged."""
-    here = str(pathlib.Path(__file__).parent)
+    path = os.pathsep.join([str(pathlib.Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     result = tmp_path / "result.npy"
-    done = run_isolated(CALL.format(folder=str(folder), result=str(result)), env={"PYTHONPATH": here, "TF_CPP_MIN_LOG_LEVEL": "1"}, check=check)
+    done = run_isolated(CALL.format(folder=str(folder), result=str(result)), env={"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "1"}, check=check)
     if done.returncode:
         return None, None, done.stderr
     return {k: int(v) for k, v in map(str.split, done.stdout.splitlines()[-5:])}, np.load(result), done.stderr
