@@ -288,6 +288,7 @@ def test_exact(case, converted):
     judge([case], converted, lambda case: [("as it is", case.runs()[0])])
 
 
+@pytest.mark.skipif(not tf.__version__.startswith("2.21."), reason="the list is of TensorFlow 2.21's differences")
 def test_every_listed_difference_is_one(request):
     ran = sum(item.fspath == request.node.fspath for item in request.session.items)
     if ran < len(BY_OP) + len(EXACT):
