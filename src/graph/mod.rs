@@ -15,6 +15,7 @@ pub use tensor::{Constant, ConstantError};
 
 use crate::proto::tensorflow as tf;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// A node's place in [`Graph::nodes`].
 pub type NodeId = usize;
@@ -129,8 +130,10 @@ pub enum GraphError {
 
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
+    /// Not to change once [`Graph::takers`] was asked.
     pub nodes: Vec<Node>,
     by_name: HashMap<String, NodeId>,
+    takers: OnceLock<Vec<Vec<NodeId>>>,
 }
 
 impl Graph {
@@ -173,7 +176,24 @@ impl Graph {
                 outputs,
             });
         }
-        Ok(Graph { nodes, by_name })
+        Ok(Graph {
+            nodes,
+            by_name,
+            takers: OnceLock::new(),
+        })
+    }
+
+    /// For each node, those that take data or wait for it, once for each edge. Looked up once.
+    pub fn takers(&self) -> &[Vec<NodeId>] {
+        self.takers.get_or_init(|| {
+            let mut takers = vec![Vec::new(); self.nodes.len()];
+            for (id, node) in self.nodes.iter().enumerate() {
+                for from in node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied()) {
+                    takers[from].push(id);
+                }
+            }
+            takers
+        })
     }
 
     pub fn find(&self, name: &str) -> Option<NodeId> {

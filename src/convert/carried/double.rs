@@ -72,7 +72,8 @@ fn is_within(constant: &Constant) -> bool {
 /// Fails unless all that is done with the output is to cast it to float32.
 fn only_rounded(view: View) -> Result<(), Reason> {
     let out = Port { node: view.id, index: 0 };
-    let takers = view.graph.nodes.iter().filter(|node| node.inputs.contains(&out));
+    let nodes = view.graph.takers()[view.id].iter().map(|&id| &view.graph.nodes[id]);
+    let takers = nodes.filter(|node| node.inputs.contains(&out));
     let to_float = |node: &Node| node.op() == "Cast" && node.outputs.first().is_some_and(|info| info.dtype == DType::FLOAT);
     for taker in takers {
         if !to_float(taker) {

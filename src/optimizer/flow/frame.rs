@@ -45,17 +45,6 @@ pub enum Unread {
     Because(Reason),
 }
 
-/// For each node, those that take data or wait for it.
-pub fn takers(graph: &Graph) -> Vec<Vec<NodeId>> {
-    let mut takers = vec![Vec::new(); graph.nodes.len()];
-    for (id, node) in graph.nodes.iter().enumerate() {
-        for from in node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied()) {
-            takers[from].push(id);
-        }
-    }
-    takers
-}
-
 /// The `Enter` nodes of each frame, by its name.
 pub fn frames(graph: &Graph) -> BTreeMap<String, Vec<NodeId>> {
     let mut found: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();

@@ -114,28 +114,26 @@ impl Flow {
 
     /// Remembers of all control flow why it stays.
     fn keep_all(&mut self, reason: &str) {
-        let takers = frame::takers(&self.graph);
+        let takers = self.graph.takers();
         let branches = branch::switches(&self.graph);
         let loops = frame::frames(&self.graph);
-        for switches in branches.values() {
-            self.keep(branch::parts(&self.graph, &takers, switches), reason);
-        }
-        for enters in loops.values() {
-            self.keep(frame::inside(&self.graph, &takers, enters), reason);
-        }
+        let parts = branches.values().map(|switches| branch::parts(&self.graph, takers, switches));
+        let inside = loops.values().map(|enters| frame::inside(&self.graph, takers, enters));
+        let all: HashSet<NodeId> = parts.chain(inside).flatten().collect();
+        self.keep(all, reason);
     }
 
     fn choose_branches(&mut self, sizes: &mut Sizes, rules: &Rules<'_>) {
         let mut refused: HashMap<(String, usize), Reason> = HashMap::new();
         let key = |graph: &Graph, by: Port| (graph.nodes[by.node].name().to_string(), by.index);
         loop {
-            let takers = frame::takers(&self.graph);
+            let takers = self.graph.takers();
             let mut changed = None;
             for (by, switches) in branch::switches(&self.graph) {
                 if refused.contains_key(&key(&self.graph, by)) {
                     continue;
                 }
-                match chosen(&self.graph, &takers, by, &switches, sizes, rules) {
+                match chosen(&self.graph, takers, by, &switches, sizes, rules) {
                     Ok((graph, results)) => {
                         for (name, port) in results {
                             sizes.take_over(&self.graph, &name, port);
@@ -154,13 +152,13 @@ impl Flow {
             // One that was inside another is gone.
             refused.clear();
         }
-        let takers = frame::takers(&self.graph);
+        let takers = self.graph.takers();
         let mut stay: Vec<(HashSet<NodeId>, Reason)> = Vec::new();
         for (by, switches) in branch::switches(&self.graph) {
             if let Some(reason) = refused.get(&key(&self.graph, by)) {
                 let name = self.graph.nodes[by.node].name();
                 let reason = format!("In the conditional on '{name}', which stays as it is: {reason}.");
-                stay.push((branch::parts(&self.graph, &takers, &switches), reason));
+                stay.push((branch::parts(&self.graph, takers, &switches), reason));
             }
         }
         // What is inside another one is told of itself: the innermost come first.
@@ -184,8 +182,8 @@ impl Flow {
                 }
                 Err(reason) => {
                     let reason = format!("In the loop '{name}', which stays as it is: {reason}.");
-                    let takers = frame::takers(&self.graph);
-                    self.keep(frame::inside(&self.graph, &takers, &enters), &reason);
+                    let takers = self.graph.takers();
+                    self.keep(frame::inside(&self.graph, takers, &enters), &reason);
                     settled.insert(name);
                 }
             }
@@ -240,9 +238,9 @@ fn next_loop(graph: &Graph, settled: &HashSet<String>) -> Option<String> {
     let frames = frame::frames(graph);
     let names: Vec<&String> = frames.keys().filter(|name| !settled.contains(*name)).collect();
     let first = names.first()?;
-    let takers = frame::takers(graph);
+    let takers = graph.takers();
     let holds_open = |name: &String| {
-        let nodes = frame::inside(graph, &takers, &frames[name]);
+        let nodes = frame::inside(graph, takers, &frames[name]);
         names
             .iter()
             .any(|&other| other != name && frames[other].iter().any(|id| nodes.contains(id)))
@@ -254,8 +252,8 @@ fn next_loop(graph: &Graph, settled: &HashSet<String>) -> Option<String> {
 
 /// The graph with the loop `name` unrolled, and the number of its rounds. Err: why it stays.
 fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> Result<(Graph, usize), Reason> {
-    let takers = frame::takers(graph);
-    let frame = match frame::read(graph, &takers, name, enters) {
+    let takers = graph.takers();
+    let frame = match frame::read(graph, takers, name, enters) {
         Ok(frame) => frame,
         Err(Unread::Outer) => return Err("it holds another loop that stays".into()),
         Err(Unread::Because(reason)) => return Err(reason),
@@ -263,8 +261,8 @@ fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> 
     held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
     let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
     let waits = waits(graph, &frame.sources, rules)?;
-    let around = around(graph, &takers, name, enters, &frame);
-    let (change, rounds) = unroll::unroll(graph, &frame, &takers, &order, around, &waits)?;
+    let around = around(graph, takers, name, enters, &frame);
+    let (change, rounds) = unroll::unroll(graph, &frame, takers, &order, around, &waits)?;
     // Names that the graph has already are the loop's borders; they are judged like all others later.
     let made = change.made.iter().map(|(def, _)| def.name.clone());
     let made: Vec<String> = made.filter(|name| graph.find(name).is_none()).collect();
@@ -320,7 +318,7 @@ fn changed(graph: &Graph, change: Change, rules: &Rules<'_>) -> Result<Graph, Re
         .flat_map(|(def, _)| &def.input)
         .filter_map(|input| name_of(input))
         .collect();
-    let takers = frame::takers(graph);
+    let takers = graph.takers();
     let mut waiting = sources;
     while let Some(id) = waiting.pop() {
         let node = &graph.nodes[id];

@@ -47,11 +47,11 @@ impl Flow {
     /// Tries conditionals, then loops, up to the first of which a node can be made.
     fn try_all(&self, sizes: &Sizes, rules: &Rules<'_>) -> Vec<Tried> {
         let graph = &self.graph;
-        let takers = frame::takers(graph);
+        let takers = graph.takers();
         let mut tried: Vec<Tried> = Vec::new();
         let scene = segment::topological_order(graph).map(|order| Scene {
             graph,
-            takers: &takers,
+            takers,
             order,
             sizes,
             infer: rules.infer,
@@ -67,7 +67,7 @@ impl Flow {
         };
         for (by, switches) in branch::switches(graph) {
             let stands = each(&|scene| branch_node(scene, by, &switches, rules));
-            let nodes = branch::parts(graph, &takers, &switches);
+            let nodes = branch::parts(graph, takers, &switches);
             tried.push(Tried { nodes, stands });
             if tried.last().is_some_and(|tried| tried.stands.is_ok()) {
                 return tried;
@@ -75,7 +75,7 @@ impl Flow {
         }
         for (name, enters) in frame::frames(graph) {
             let stands = each(&|scene| loop_node(scene, &name, &enters, rules));
-            let nodes = frame::inside(graph, &takers, &enters);
+            let nodes = frame::inside(graph, takers, &enters);
             tried.push(Tried { nodes, stands });
             if tried.last().is_some_and(|tried| tried.stands.is_ok()) {
                 return tried;
