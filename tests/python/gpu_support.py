@@ -8,7 +8,6 @@ import atexit
 import ctypes
 import json
 import os
-import pathlib
 import random
 import shutil
 import tempfile
@@ -18,8 +17,8 @@ import time
 
 import numpy as np
 import pytest
+from isolated import python_path
 
-HERE = pathlib.Path(__file__).resolve().parent
 REHEARSAL = os.environ.get("TFTRT_REHEARSE", "") in ("1", "true")
 
 # Builds in seconds: what the tests hold is not the speed of the engines. Set before the library builds its first engine.
@@ -57,8 +56,7 @@ def close(found, expected, tolerance: float) -> None:
 
 def environment(**values) -> dict:
     """For `run_isolated`: the folder of the tests on Python's path in front of what is there, and `values`."""
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "1", **values}
+    return {"PYTHONPATH": python_path(), "TF_CPP_MIN_LOG_LEVEL": "1", **values}
 
 
 PRELUDE = """

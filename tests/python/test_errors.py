@@ -2,7 +2,6 @@
 the next call is right. One test a row of the table in README.
 """
 
-import os
 import pathlib
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
+from isolated import python_path
 from tensorflow.compiler.tf2tensorrt.ops import gen_trt_ops
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.compiler.tensorrt import trt_convert as trt
@@ -216,9 +216,8 @@ CALL = """
 
 def in_a_new_process(run_isolated, folder, tmp_path, check=True):
     """Loads and calls a model: the counters, the result, and what was logged."""
-    path = os.pathsep.join([str(pathlib.Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     result = tmp_path / "result.npy"
-    done = run_isolated(CALL.format(folder=str(folder), result=str(result)), env={"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "1"}, check=check)
+    done = run_isolated(CALL.format(folder=str(folder), result=str(result)), env={"PYTHONPATH": python_path(), "TF_CPP_MIN_LOG_LEVEL": "1"}, check=check)
     if done.returncode:
         return None, None, done.stderr
     return {k: int(v) for k, v in map(str.split, done.stdout.splitlines()[-5:])}, np.load(result), done.stderr

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from isolated import python_path
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -59,7 +60,7 @@ def steps(tmp_path, model, **env):
     """What fault_steps.py tells, and its log."""
     done = subprocess.run(
         [sys.executable, HERE / "fault_steps.py", model, tmp_path],
-        env={**os.environ, "TFTRT_FAULT": "count", "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]), **env},
+        env={**os.environ, "TFTRT_FAULT": "count", "PYTHONPATH": python_path(), **env},
         capture_output=True,
         text=True,
         timeout=900,

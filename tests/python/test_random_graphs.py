@@ -4,7 +4,7 @@ The same 60 seeds each time. For a long run of other seeds:
 
     TFTRT_RANDOM_GRAPHS=1000 TFTRT_RANDOM_SEED=50000 pytest tests/python/test_random_graphs.py
 
-Seeds that once failed are kept in random_seeds.txt. A seed stands for a graph only as long as random_ops.py draws as it did: what a
+Seeds that once failed are kept in random_seeds.txt. A seed stands for a graph only as long as the steps draw as they did: what a
 seed has found is also a small case of its own in op_cases_random.py.
 """
 

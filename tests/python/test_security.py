@@ -10,12 +10,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from isolated import python_path
 from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
 import plan_files
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
-HERE = pathlib.Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def in_a_new_process(*folders):
     """For each model: whether a backend was given bytes while it was loaded, its result, the counters; and the log of all."""
     import textwrap
 
-    env = {**os.environ, "TFTRT_FAULT": "count", "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]), "TF_CPP_MIN_LOG_LEVEL": "1"}
+    env = {**os.environ, "TFTRT_FAULT": "count", "PYTHONPATH": python_path(), "TF_CPP_MIN_LOG_LEVEL": "1"}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CALL), *map(str, folders)], env=env, capture_output=True, text=True, timeout=300, check=False
     )

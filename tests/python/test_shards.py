@@ -11,6 +11,7 @@ import sys
 import pytest
 
 import shards
+from isolated import python_path
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -74,9 +75,8 @@ OUTCOMES = """
 
 
 def python(*arguments, **env) -> subprocess.CompletedProcess:
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, *(["-S"] if sys.flags.no_site else []), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **env}
+    environment = {**os.environ, "PYTHONPATH": python_path(), "COLUMNS": "200", **env}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
