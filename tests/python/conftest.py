@@ -5,13 +5,13 @@ import functools
 import gc
 import os
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
 # Before TensorFlow is imported: its log level is read once. Warnings stay, and pytest shows them with a failed test.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
+import isolated
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -197,7 +197,7 @@ def _run_isolated(code: str, env: dict[str, str] | None = None, *, check: bool =
         if value is not None:
             environment[name] = str(value)
     # Where this process keeps the machine's own packages out (python -S), the new one does too.
-    command = [sys.executable, *(["-S"] if sys.flags.no_site else []), "-c", textwrap.dedent(code)]
+    command = [*isolated.python(), "-c", textwrap.dedent(code)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode != 0:
         pytest.fail(f"the process exited with {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}")

@@ -51,8 +51,8 @@ def words():
     return np.array([b"green", b"no", b"blue", b"red", b"red", b"green"])
 
 
-def convert(*arguments, check: bool = True):
-    return cpp_programs.run(cpp_programs.rust_program("tftrt-convert", "bin"), *arguments, check=check)
+def convert(*arguments, device: str = "CPU", check: bool = True):
+    return cpp_programs.run(cpp_programs.rust_program("tftrt-convert", "bin"), *arguments, device=device, check=check)
 
 
 def engines(folder) -> list[str]:
@@ -60,21 +60,25 @@ def engines(folder) -> list[str]:
     return [node.name for node in model.meta_graphs[0].graph_def.node if node.op == "TRTEngineOp"]
 
 
+@pytest.mark.parametrize("device", cpp_programs.DEVICES)
 @pytest.mark.parametrize("options", [[], ["--dynamic"], ["--dynamic", "--profile-strategy=Optimal", "--max-cached-engines=2"]], ids=" ".join)
-def test_a_dense_model_in_python_and_in_cpp(options, dense_model, tmp_path, stats):
+def test_a_dense_model_in_python_and_in_cpp(options, device, dense_model, tmp_path, stats):
     out = tmp_path / "converted"
-    done = convert(dense_model, out, *options)
+    done = convert(dense_model, out, *options, device=device)
     assert "1 engines" in done.stdout and "3 variables frozen" in done.stdout
     assert len(engines(out)) == 1 and not (out / "variables").exists()
+    # TF32 in products, on a GPU.
+    tolerance = {"CPU": 1e-5, "GPU": 2e-3}[device]
     expected = tf.saved_model.load(dense_model).signatures["serving_default"](tf.constant(ROWS))["y"].numpy()
     found = tf.saved_model.load(str(out)).signatures["serving_default"](tf.constant(ROWS))["y"].numpy()
-    assert_close(found, expected, 1e-5)
+    assert_close(found, expected, tolerance)
     assert stats["engine_calls"] == 1 and stats["native_fallbacks"] == 0
 
     (tmp_path / "out").mkdir()
     folders = [f"--inputs={cpp_programs.write_tensors(tmp_path / 'in', {'x': ROWS})}", f"--outputs={tmp_path / 'out'}"]
-    done = cpp_programs.run(cpp_programs.cpp_folder() / "session_linked", f"--model_path={out}", "--iterations=2", *folders)
-    assert_close(cpp_programs.read_tensors(tmp_path / "out")["y"], expected, 1e-5)
+    session = [cpp_programs.cpp_folder() / "session_linked", f"--model_path={out}", "--iterations=2"]
+    done = cpp_programs.run(*session, *folders, device=device)
+    assert_close(cpp_programs.read_tensors(tmp_path / "out")["y"], expected, tolerance)
     assert cpp_programs.totals(done)["engine_calls"] == 2
 
 
