@@ -150,8 +150,8 @@ std::unique_ptr<ResourceRef> Call::resource(rust::Str name, int64_t capacity, Ou
   return lookup_or_create(parts_->context, to_string(name), capacity, out);
 }
 
-Number Call::instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const {
-  Number out{};
+Instantiated Call::instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const {
+  Instantiated out{};
   out.outcome = to_outcome(guarded([&]() -> absl::Status {
     tensorflow::NameAttrList func;
     if (!func.ParseFromArray(function.data(), function.size())) return absl::InternalError("segment_func cannot be parsed");
@@ -164,8 +164,8 @@ Number Call::instantiate(rust::Slice<const uint8_t> function, bool soft_placemen
     options.target = device;
     // A function whose integers live on the device cannot be a multi-device function, which soft placement needs.
     const auto ints = def->attr().find(tensorflow::FunctionLibraryDefinition::kIntsOnDeviceAttr);
-    const bool ints_on_device = ints != def->attr().end() && ints->second.b();
-    if (soft_placement && !ints_on_device) {
+    out.ints_on_device = ints != def->attr().end() && ints->second.b();
+    if (soft_placement && !out.ints_on_device) {
       options.is_multi_device_function = true;
       options.input_devices.assign(parts_->context->num_inputs(), device);
       options.output_devices.assign(parts_->context->num_outputs(), device);
@@ -173,7 +173,7 @@ Number Call::instantiate(rust::Slice<const uint8_t> function, bool soft_placemen
     }
     FunctionLibraryRuntime::Handle handle;
     TF_RETURN_IF_ERROR(library->Instantiate(func.name(), tensorflow::AttrSlice(&func.attr()), options, &handle));
-    out.value = handle;
+    out.handle = handle;
     return absl::OkStatus();
   }));
   return out;
@@ -223,10 +223,18 @@ struct NativeRun {
   std::unique_ptr<Call> call;
   std::string why;
   std::vector<Tensor> results;
+  // Whether the function has its int32 on the device, as this op's own inputs and outputs are.
+  bool ints_on_device = false;
+
+  // Whether a tensor of this type has to change its place on the way into the function and out of it.
+  bool moves(tensorflow::DataType dtype) const {
+    return dtype == tensorflow::DT_INT32 && !ints_on_device && on_device(call->parts().context);
+  }
 };
 
-absl::Status give_output(OpKernelContext* context, int i, const Tensor& result) {
-  if (!on_device(context) || result.dtype() != tensorflow::DT_INT32) {
+absl::Status give_output(const NativeRun& run, int i, const Tensor& result) {
+  OpKernelContext* context = run.call->parts().context;
+  if (!run.moves(result.dtype())) {
     context->set_output(i, result);
     return absl::OkStatus();
   }
@@ -242,7 +250,7 @@ absl::Status start(const std::shared_ptr<NativeRun>& run, uint64_t handle) {
   std::vector<Tensor> args;
   args.reserve(context->num_inputs());
   for (int i = 0; i < context->num_inputs(); ++i) {
-    if (on_device(context) && context->input_dtype(i) == tensorflow::DT_INT32) {
+    if (run->moves(context->input_dtype(i))) {
       Tensor host;
       TF_RETURN_IF_ERROR(to_host(context, context->input(i), &host));
       args.push_back(std::move(host));
@@ -264,7 +272,7 @@ absl::Status start(const std::shared_ptr<NativeRun>& run, uint64_t handle) {
     OpKernelContext* context = run->call->parts().context;
     absl::Status result = status;
     for (size_t i = 0; result.ok() && i < run->results.size(); ++i) {
-      result = give_output(context, i, run->results[i]);
+      result = give_output(*run, i, run->results[i]);
     }
     if (!result.ok()) {
       context->SetStatus(absl::Status(result.code(), run->why + std::string(result.message())));
@@ -278,8 +286,9 @@ absl::Status start(const std::shared_ptr<NativeRun>& run, uint64_t handle) {
 
 }  // namespace
 
-void run_native(std::unique_ptr<Call> call, uint64_t handle, rust::Str why) {
+void run_native(std::unique_ptr<Call> call, uint64_t handle, bool ints_on_device, rust::Str why) {
   auto run = std::make_shared<NativeRun>();
+  run->ints_on_device = ints_on_device;
   run->call = std::move(call);
   run->why = to_string(why);
   absl::Status status = guarded([&] { return start(run, handle); });

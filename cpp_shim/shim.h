@@ -17,6 +17,7 @@ namespace tftrt {
 struct Outcome;
 struct Blob;
 struct Number;
+struct Instantiated;
 struct GpuHandle;
 struct Inferred;
 struct ResourceState;
@@ -48,7 +49,7 @@ class Call {
   Outcome copy_input_to_host(size_t i, rust::Slice<uint8_t> to) const;
   void commit_outputs() const;
   std::unique_ptr<ResourceRef> resource(rust::Str name, int64_t capacity, Outcome& out) const;
-  Number instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const;
+  Instantiated instantiate(rust::Slice<const uint8_t> function, bool soft_placement) const;
   Blob function_body(rust::Slice<const uint8_t> function, size_t large, rust::Str mark, LargeContents& contents) const;
   void fail(int32_t code, rust::Str message) const;
 
@@ -61,7 +62,7 @@ class Call {
 // Gives an instantiated function back to the library runtime whose id this is.
 void release_function(size_t library, uint64_t handle);
 void finish_call(std::unique_ptr<Call> call);
-void run_native(std::unique_ptr<Call> call, uint64_t handle, rust::Str why);
+void run_native(std::unique_ptr<Call> call, uint64_t handle, bool ints_on_device, rust::Str why);
 
 // A counted reference to the resource of one engine.
 class ResourceRef {

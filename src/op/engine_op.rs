@@ -12,7 +12,7 @@ use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
 use crate::settings::{BuildPolicy, Settings};
-use crate::tf::{Call, Code, NativeFunction, Status};
+use crate::tf::{Call, Code, Handle, NativeFunction, Status};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
@@ -452,7 +452,7 @@ impl EngineOp {
         }
     }
 
-    fn native_handle(&self, call: &Call, function: &[u8]) -> Result<u64, Status> {
+    fn native_handle(&self, call: &Call, function: &[u8]) -> Result<Handle, Status> {
         if let Some(ready) = self.native.lock().iter().find(|ready| call.can_run(ready)) {
             return Ok(ready.handle());
         }

@@ -23,18 +23,25 @@ pub struct Call {
 /// An instantiated function. TensorFlow keeps its graph and weights until it is given back, which is when this is dropped.
 pub struct NativeFunction {
     library: usize,
-    handle: u64,
+    handle: Handle,
+}
+
+/// What runs an instantiated function while its [`NativeFunction`] is there.
+#[derive(Clone, Copy)]
+pub struct Handle {
+    number: u64,
+    ints_on_device: bool,
 }
 
 impl NativeFunction {
-    pub fn handle(&self) -> u64 {
+    pub fn handle(&self) -> Handle {
         self.handle
     }
 }
 
 impl Drop for NativeFunction {
     fn drop(&mut self) {
-        ffi::release_function(self.library, self.handle);
+        ffi::release_function(self.library, self.handle.number);
     }
 }
 
@@ -71,7 +78,10 @@ impl Call {
         made.outcome.check()?;
         Ok(NativeFunction {
             library: self.raw.library_id(),
-            handle: made.value,
+            handle: Handle {
+                number: made.handle,
+                ints_on_device: made.ints_on_device,
+            },
         })
     }
 
@@ -158,8 +168,8 @@ impl Call {
     }
 
     /// Ends the call with the results of an instantiated function; `why` goes before the message of a failure.
-    pub fn run_native(self, handle: u64, why: &str) {
-        ffi::run_native(self.raw, handle, why);
+    pub fn run_native(self, handle: Handle, why: &str) {
+        ffi::run_native(self.raw, handle.number, handle.ints_on_device, why);
     }
 }
 

@@ -26,6 +26,14 @@ pub mod bridge {
         value: u64,
     }
 
+    /// An instantiated function.
+    struct Instantiated {
+        outcome: Outcome,
+        handle: u64,
+        /// Whether it takes and gives int32 on the device, and not on the host as others do.
+        ints_on_device: bool,
+    }
+
     /// A GPU as TensorFlow uses it.
     #[derive(Debug, Clone, Copy, Default)]
     struct GpuHandle {
@@ -170,7 +178,7 @@ pub mod bridge {
         /// The shared state of engine `name` on this call's device, made where absent.
         fn resource(self: &Call, name: &str, capacity: i64, out: &mut Outcome) -> UniquePtr<ResourceRef>;
         /// Makes function `name` (with the attributes of a serialized NameAttrList) ready to run.
-        fn instantiate(self: &Call, function: &[u8], soft_placement: bool) -> Number;
+        fn instantiate(self: &Call, function: &[u8], soft_placement: bool) -> Instantiated;
         /// The body of a function as a serialized GraphDef with _Arg and _Retval nodes. Contents of more than `large` bytes of
         /// constants that are no integers go to `contents` instead, in order; the node gets its place there as attribute `mark`.
         fn function_body(self: &Call, function: &[u8], large: usize, mark: &str, contents: &mut LargeContents) -> Blob;
@@ -179,8 +187,8 @@ pub mod bridge {
         fn release_function(library: usize, handle: u64);
         fn finish_call(call: UniquePtr<Call>);
         /// Runs an instantiated function on the call's inputs, gives its results as the call's outputs, and
-        /// finishes the call. `why` goes before the message of a failure.
-        fn run_native(call: UniquePtr<Call>, handle: u64, why: &str);
+        /// finishes the call. `why` goes before the message of a failure; the rest is what `instantiate` said.
+        fn run_native(call: UniquePtr<Call>, handle: u64, ints_on_device: bool, why: &str);
 
         type ResourceRef;
         fn state(self: &ResourceRef) -> &ResourceState;

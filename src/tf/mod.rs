@@ -15,7 +15,7 @@ mod monitoring;
 mod status;
 mod versions;
 
-pub use call::{Call, CallBindings, NativeFunction};
+pub use call::{Call, CallBindings, Handle, NativeFunction};
 pub use device::tensor_float_32_enabled;
 pub use exit::at_exit;
 pub use host::{TensorflowHost, infer_shapes, optimize_graph};

@@ -10,6 +10,10 @@ DIVISORS = np.array([2**31 - 1, -(2**31), 1, -1, 2, -3])
 LEFT, RIGHT = (np.ravel(side) for side in np.meshgrid(ENDS, DIVISORS))
 for op in ["FloorDiv", "FloorMod", "TruncateDiv", "TruncateMod"]:
     case(op, lambda x, y, f=getattr(raw, op): f(x=x, y=y), [spec([None], i32)] * 2, [], "ends_of_int32", values=((LEFT, RIGHT),))
+# As ids are put into buckets: float32 does not hold them.
+IDS = np.array([2**24 + 1, 123456789, -123456789, 2**31 - 1, -(2**31), 1000])
+case("FloorMod", lambda x: tf.math.floormod(x, 1000), [spec([None], i32)], [], "of_large_ids", values=((IDS,),))
+case("FloorMod", lambda x: tf.math.floormod(x, [1000, -1000]), [spec([None, 1], i32)], [], "of_large_ids_either_way", values=((IDS[:, None],),))
 case("FloorDiv", lambda x: tf.math.floordiv(x, -3), [spec([None, 3], i32)], BATCHES, "by_constant", low=-9, high=9)
 
 # int64 inside an engine is int32 to TensorRT 8.6, which clamps constants: only the ends of slices bear that.

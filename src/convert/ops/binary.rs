@@ -51,10 +51,38 @@ fn divide(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reas
     Ok(cx.emit("Where", &[&at, &negative, &quotient], &[]))
 }
 
-/// The remainder of integers with the divisor's sign; by -1 it is that by 1.
-fn integer_mod(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
+/// The remainder of integers with the sign of the dividend; by -1 it is that by 1.
+fn truncated_rest(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
     let safe = without_minus_one(cx, form, y)?.map_or_else(|| y.to_string(), |(safe, _)| safe);
-    Ok(cx.emit("Mod", &[x, &safe], &[]))
+    Ok(cx.emit("Mod", &[x, &safe], &[("fmod", Attr::I(1))]))
+}
+
+/// The remainder of integers with the divisor's sign. ONNX's Mod is that, and serves for sizes; elsewhere it is made of the one with the dividend's
+/// sign, for which TensorRT divides as integers: for Mod, 8.6 goes by way of floats, which do not hold every int32.
+fn integer_mod(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
+    if form == Form::Wide {
+        return Ok(cx.emit("Mod", &[x, y], &[]));
+    }
+    let rest = truncated_rest(cx, form, x, y)?;
+    with_sign_of(cx, &rest, y)
+}
+
+/// A remainder with the dividend's sign, the divisor added where it is not zero and its sign is not the divisor's.
+fn with_sign_of(cx: &mut Context, rest: &str, divisor: &str) -> Result<String, Reason> {
+    let zero = cx.scalar(cx.dtype(0), 0.0)?;
+    let negative_rest = cx.emit("Less", &[rest, &zero], &[]);
+    let known = cx.value(1).constant.as_ref().and_then(Constant::to_i64s);
+    let wrong = if known.is_some_and(|v| v.iter().all(|&by| by > 0)) {
+        negative_rest
+    } else {
+        let negative_divisor = cx.emit("Less", &[divisor, &zero], &[]);
+        let differ = cx.emit("Xor", &[&negative_rest, &negative_divisor], &[]);
+        let exact = cx.emit("Equal", &[rest, &zero], &[]);
+        let inexact = cx.emit("Not", &[&exact], &[]);
+        cx.emit("And", &[&differ, &inexact], &[])
+    };
+    let corrected = cx.emit("Add", &[rest, divisor], &[]);
+    Ok(cx.emit("Where", &[&wrong, &corrected, rest], &[]))
 }
 
 fn division(cx: &mut Context) -> Result<(), Reason> {
@@ -93,11 +121,12 @@ fn floor_div(cx: &mut Context) -> Result<(), Reason> {
 /// sign of the divisor. That difference can leave int32, so elsewhere it is a/b, and 1 less where there is a rest and the signs
 /// differ.
 fn integer_floor_div(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
-    let rest = integer_mod(cx, form, x, y)?;
     if form == Form::Wide {
+        let rest = integer_mod(cx, form, x, y)?;
         let multiple = cx.emit("Sub", &[x, &rest], &[]);
         return divide(cx, form, &multiple, y);
     }
+    let rest = truncated_rest(cx, form, x, y)?;
     let (zero, one) = (cx.scalar(cx.dtype(0), 0.0)?, cx.scalar(cx.dtype(0), 1.0)?);
     let quotient = divide(cx, form, x, y)?;
     let below = cx.emit("Sub", &[&quotient, &one], &[]);
@@ -117,16 +146,8 @@ fn floor_mod(cx: &mut Context) -> Result<(), Reason> {
         let out = integer_mod(cx, form, &x[0], &x[1])?;
         return cx.give_broadcast(form, out);
     }
-    let zero = cx.scalar(cx.dtype(0), 0.0)?;
     let rest = cx.emit("Mod", &[&x[0], &x[1]], &[("fmod", Attr::I(1))]);
-    let negative_rest = cx.emit("Less", &[&rest, &zero], &[]);
-    let negative_divisor = cx.emit("Less", &[&x[1], &zero], &[]);
-    let differ = cx.emit("Xor", &[&negative_rest, &negative_divisor], &[]);
-    let exact = cx.emit("Equal", &[&rest, &zero], &[]);
-    let inexact = cx.emit("Not", &[&exact], &[]);
-    let wrong = cx.emit("And", &[&differ, &inexact], &[]);
-    let corrected = cx.emit("Add", &[&rest, &x[1]], &[]);
-    let out = cx.emit("Where", &[&wrong, &corrected, &rest], &[]);
+    let out = with_sign_of(cx, &rest, &x[1])?;
     cx.give_broadcast(form, out)
 }
 
