@@ -26,3 +26,9 @@ case("StridedSlice", lambda x: raw.StridedSlice(input=x, begin=wide(1), end=wide
 for op in ["All", "Any"]:
     case(op, lambda x, f=getattr(raw, op): f(input=x > 0.0, axis=[0]), [spec([None, 2, 3])], [[[0, 2, 3]], [[2, 2, 3]]], "over_no_rows")
 case("BatchMatMulV2", lambda x: tf.matmul(x, x, transpose_a=True), [spec([3, None, 4])], [[[3, 0, 4]], [[3, 2, 4]]], "of_its_transpose_over_no_rows")
+
+# ONNX Runtime moves such transposes past a Resize, which then cannot run.
+case("ResizeBilinear", lambda x: tf.image.resize(tf.transpose(x, [0, 3, 1, 2]), [3, 6]), [spec([None, 2, 8, 8])], [[[1, 2, 8, 8]], [[4, 2, 8, 8]]],
+     "of_a_transpose")
+case("ResizeBilinear", lambda x: tf.image.resize(tf.transpose(tf.stack([x[0], x[1]], 1), [0, 3, 1, 2]), [3, 6]), [spec([2, None, 8, 8])],
+     [[[2, 1, 8, 8]], [[2, 4, 8, 8]]], "of_a_transpose_of_a_stack")

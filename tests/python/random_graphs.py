@@ -20,6 +20,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+import tftrt
+
 f32, f16, f64, i32, i64, b = tf.float32, tf.float16, tf.float64, tf.int32, tf.int64, tf.bool
 
 # How far an inexact step moves an element, relative to it: some 16 units in the last place.
@@ -258,27 +260,43 @@ def grow(seed: int) -> Program:
     return g.program(seed)
 
 
+def difference(program: Program, i: int, got, wanted, at: int) -> str | None:
+    """How `got`, the value `i` for shape set `at`, differs from `wanted` by more than rounding."""
+    got, wanted = np.asarray(got), np.asarray(wanted)
+    if (got.dtype, got.shape) != (wanted.dtype, wanted.shape):
+        return f"%{i} is {got.dtype}{list(got.shape)} and not {wanted.dtype}{list(wanted.shape)}"
+    if wanted.dtype.kind == "f" and wanted.size:
+        tolerance = program.tolerance(i, at)
+        error = np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max()
+        return None if error <= tolerance else f"%{i} is off by {error:.3g} of {np.abs(wanted).max():.3g} (allowed: {tolerance:.3g})"
+    return f"%{i}: {(got != wanted).sum()} of {got.size} values differ" if (got != wanted).any() else None
+
+
 def differences(program: Program, results, expected, at: int) -> list[str]:
-    """What is wrong with `results`, the outputs for shape set `at`, beside native TensorFlow's; a line for each output."""
+    """What is wrong with `results`, the outputs for shape set `at`, beside native TensorFlow's; a line for each output.
+
+    A graph's own optimizers are at work in `expected`, and change what some graphs compute: where it is not what the same steps gave one
+    by one, these are right, too.
+    """
     wrong = []
     for i, got, wanted in zip(program.outputs, results, expected, strict=True):
-        got, wanted = np.asarray(got), np.asarray(wanted)
-        if (got.dtype, got.shape) != (wanted.dtype, wanted.shape):
-            wrong.append(f"%{i} is {got.dtype}{list(got.shape)} and not {wanted.dtype}{list(wanted.shape)}")
-        elif wanted.dtype.kind == "f" and wanted.size:
-            tolerance = program.tolerance(i, at)
-            error = np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max()
-            if not error <= tolerance:
-                wrong.append(f"%{i} is off by {error:.3g} of {np.abs(wanted).max():.3g} (allowed: {tolerance:.3g})")
-        elif (got != wanted).any():
-            wrong.append(f"%{i}: {(got != wanted).sum()} of {got.size} values differ")
+        found = difference(program, i, got, wanted, at)
+        if found and difference(program, i, got, program.values[i].runs[at][0], at):
+            wrong.append(found)
     return wrong
+
+
+# What makes a call run natively by design, and what ONNX Runtime is never asked: an Einsum in an engine that was given nothing.
+EXPECTED = {"shapes are recorded for the profiles", "the engine failed to run: ONNX Runtime's Einsum takes no tensors without elements"}
+
+
+def as_expected(engines: list[str]) -> bool:
+    """Whether the engines of these names ran natively for such reasons only."""
+    return all(EXPECTED.issuperset(one["native_reasons"]) for one in tftrt.stats()["resources"] if one["name"] in engines)
 
 
 def run(program: Program, convert) -> tuple[list[str], object]:
     """Converts and runs the program with both shape sets; what is wrong, and what it was converted to."""
-    import tftrt
-
     converted = convert(program, program.specs, **program.options)
     sets = [program.inputs(at) for at in range(SETS)]
     converted.build(*sets)
@@ -288,7 +306,8 @@ def run(program: Program, convert) -> tuple[list[str], object]:
         wrong += [f"set {at}: {line}" for line in differences(program, converted(*arguments), converted.native(*arguments), at)]
     after = tftrt.stats()["totals"]
     # An implicit batch has rules of its own: a call whose inputs do not agree on it runs natively, and is right.
-    if program.options.get("dynamic", True) and after["native_fallbacks"] != before["native_fallbacks"]:
+    called_natively = after["native_fallbacks"] != before["native_fallbacks"]
+    if program.options.get("dynamic", True) and called_natively and not as_expected([engine.name for engine in converted.engines]):
         wrong.append("an engine's call ran natively: " + str({k: v - before[k] for k, v in after.items() if "native" in k and v != before[k]}))
     return wrong, converted
 

@@ -35,6 +35,9 @@ const REMEMBERED_SHAPES: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 
 /// nothing where it sums over no elements, instead of zeros.
 const WRONG_OPTIMIZERS: &str = "Pad_Fusion;MatmulTransposeFusion";
 
+/// What it does wrong to a model with Resize: it moves transposes past one, whose kernel then refuses the axes that it is to work on.
+const WRONG_FOR_RESIZE: &str = "TransposeOptimizer_CPUExecutionProvider";
+
 /// The name that plans of this backend carry.
 pub const NAME: &str = "onnxruntime";
 
@@ -100,7 +103,11 @@ impl OrtEngine {
     fn new(library: &Library, model: Bytes) -> Result<Self, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
-        let mut builder = builder.with_disabled_optimizers(WRONG_OPTIMIZERS).map_err(|e| text(&e))?;
+        let mut wrong = vec![WRONG_OPTIMIZERS];
+        if has_op(&model, "Resize") {
+            wrong.push(WRONG_FOR_RESIZE);
+        }
+        let mut builder = builder.with_disabled_optimizers(wrong.join(";")).map_err(|e| text(&e))?;
         let session = builder.commit_from_memory(&model).map_err(|e| text(&e))?;
         let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
         let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;
