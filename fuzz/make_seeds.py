@@ -145,10 +145,20 @@ def parameters() -> dict[str, bytes]:
     return {"all": optimizer(**given), "function": optimizer(**function), "none": optimizer(), "wrong": optimizer(precision_mode=7, is_dynamic_op=b"x")}
 
 
+def tables() -> dict[str, bytes]:
+    heading = b"TRT-8601-EntropyCalibration2\n"
+    return {
+        "table": heading + b"TensorRTInputPH_0: 3c010a14\n(Unnamed Layer* 3) [Activation]_output: 3d0b2c41\n",
+        "heading": heading,
+        "other": b"\xff\x00 no table",
+    }
+
+
 if __name__ == "__main__":
     write("plan", plans())
     write("asset", assets())
     write("attributes", attributes())
     write("parameters", parameters())
     write("segment", segments())
+    write("calibration", tables())
     print(json.dumps({"bytes": sum(p.stat().st_size for p in SEEDS.rglob("*") if p.is_file())}))

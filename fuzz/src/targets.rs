@@ -11,7 +11,7 @@ use tftrt::convert::{Layout, Options, Quantization};
 use tftrt::engine::asset;
 use tftrt::engine::plan::Plan;
 use tftrt::graph::{Graph, annotated_outputs};
-use tftrt::op::Attrs;
+use tftrt::op::{Attrs, calibration};
 use tftrt::optimizer::Params;
 use tftrt::proto::tensorflow as tf;
 
@@ -24,6 +24,7 @@ pub const ALL: &[Target] = &[
     ("attributes", attributes),
     ("parameters", parameters),
     ("segment", segment),
+    ("calibration", table),
 ];
 
 /// An asset file. What is read is written again and read once more: the same engines.
@@ -91,6 +92,11 @@ pub fn attributes(data: &[u8]) {
             let _ = Plan::decode(attrs.plan);
         }
     }
+}
+
+/// A calibration table. What is said of it is short, however long it is.
+pub fn table(data: &[u8]) {
+    assert!(calibration::unused(data).len() < calibration::unused(b"").len() + 100);
 }
 
 /// The optimizer's parameters, as a serialized CustomGraphOptimizer; and its entries as the attributes of a function.

@@ -2,7 +2,7 @@
 
 mod attrs;
 mod background;
-mod calibration;
+pub mod calibration;
 mod engine_op;
 mod engines;
 mod fallback;

@@ -1,11 +1,11 @@
 //! Contraction of a directed acyclic graph that keeps it acyclic.
 //!
 //! Clusters stand in a total order in which every edge points forward. To merge `a` with its successor `b`, only what
-//! stands between the two can hold a second way from `a` to `b`; it is searched from both ends by turns, each going on where it
-//! is nearest to the other, and the search ends as soon as either side has seen all that it can reach there. That side is then moved out of the gap, so the order
+//! stands between the two can hold a second way from `a` to `b`; it is searched from both ends by turns, and the search
+//! ends as soon as either side has seen all that it can reach there. That side is then moved out of the gap, so the order
 //! holds for the merged cluster. Searches stay local, where a walk over the whole graph for each merge would be quadratic.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 type Id = u32;
 
@@ -46,10 +46,8 @@ struct Side {
     /// Whether the way to a seen cluster goes through a node that is never merged.
     barred: Vec<bool>,
     found: Vec<Id>,
-    /// What of `found` waits to be expanded, the nearest to the other side's start first.
-    waiting: BinaryHeap<(u64, Id)>,
-    /// What is expanded, and the next of its edges.
-    at: (Id, usize),
+    /// The next of `found` to expand, and the next of its edges.
+    at: (usize, usize),
 }
 
 impl Clusters {
@@ -99,8 +97,7 @@ impl Clusters {
         for (side, start) in self.search.iter_mut().zip([a, b]) {
             side.found.clear();
             side.found.push(start);
-            side.waiting.clear();
-            side.at = (start, 0);
+            side.at = (0, 0);
             side.seen[start as usize] = self.epoch;
             side.barred[start as usize] = false;
         }
@@ -135,13 +132,13 @@ impl Clusters {
         let edges = if ahead { &self.forward } else { &self.backward };
         let (start, goal) = if ahead { (a, b) } else { (b, a) };
         let side = &mut self.search[near];
-        while side.at.1 >= edges[side.at.0 as usize].to.len() {
-            match side.waiting.pop() {
+        let node = loop {
+            match side.found.get(side.at.0) {
                 None => return Step::Exhausted,
-                Some((_, node)) => side.at = (node, 0),
+                Some(&node) if side.at.1 < edges[node as usize].to.len() => break node,
+                Some(_) => side.at = (side.at.0 + 1, 0),
             }
-        }
-        let node = side.at.0;
+        };
         let next = find(&mut self.parent, edges[node as usize].to[side.at.1]);
         side.at.1 += 1;
         let barred = side.barred[node as usize];
@@ -157,8 +154,6 @@ impl Clusters {
         side.seen[next as usize] = self.epoch;
         side.barred[next as usize] = barred;
         side.found.push(next);
-        let label = self.order.label[next as usize];
-        side.waiting.push((if ahead { label } else { !label }, next));
         if self.search[far].seen[next as usize] == self.epoch {
             return Step::Met {
                 barred: barred || self.search[far].barred[next as usize],

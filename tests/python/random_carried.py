@@ -20,11 +20,14 @@ def links(g, dtype, shape) -> dict:
     row = constant(g.rng.integers(low, high + 1, [shape[-1]]), dtype) if shape and shape[-1] else scalar()
     c, d, many = scalar(), scalar(), g.number(2, 3)
     made = {
-        "add": lambda x: x + row, "sub": lambda x: c - x, "mul": lambda x: x * row, "double": lambda x: x + x, "square": tf.square,
+        "add": lambda x: x + row, "sub": lambda x: c - x, "mul": lambda x: x * row, "double": lambda x: x + x,
         "maximum": lambda x: tf.maximum(x, c), "minimum": lambda x: tf.minimum(x, c), "where": lambda x: tf.where(x > c, x, d),
         "negative": tf.negative, "relu": tf.nn.relu, "flat": lambda x: tf.reshape(x, [-1]), "deeper": lambda x: tf.expand_dims(x, 0),
         "same": tf.identity, "like": lambda x: x - tf.ones_like(x),
     }
+    if dtype.is_floating:
+        # Of integers TensorFlow's own optimizer makes a SquaredDifference, where there is a difference before, which has no kernel for them.
+        made["square"] = tf.square
     if shape:
         made |= {
             "reverse": lambda x: tf.reverse(x, [0]), "concat": lambda x: tf.concat([x, x], -1), "tile": lambda x: tf.tile(x, [many] + [1] * (len(x.shape) - 1)),
