@@ -130,7 +130,7 @@ pub enum GraphError {
 
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// Not to change once [`Graph::takers`] was asked.
+    /// Who takes from whom is not to change once [`Graph::takers`] was asked.
     pub nodes: Vec<Node>,
     by_name: HashMap<String, NodeId>,
     takers: OnceLock<Vec<Vec<NodeId>>>,

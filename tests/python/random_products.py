@@ -23,7 +23,7 @@ def dense(g):
         return [x], *g.choice([(lambda x: tf.matmul(x, w), "matmul"), (lambda x: tf.matmul(x, w.T, transpose_b=True), "by transposed"),
                                (lambda x: tf.nn.relu(tf.nn.bias_add(tf.matmul(x, w), w[0])), "layer")])
     # Until TensorFlow 2.19 its own Einsum with an ellipsis is wrong here where oneDNN runs it (TF_ENABLE_ONEDNN_OPTS).
-    labels = "...i,ij->...j" if tf.__version__ >= "2.20" else "{0}i,ij->{0}j".format("abcd"[: x.rank - 1])
+    labels = "...i,ij->...j" if tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 20) else "{0}i,ij->{0}j".format("abcd"[: x.rank - 1])
     name, product = g.choice([("tensordot", lambda x: tf.tensordot(x, w, 1)), ("batch", lambda x: tf.matmul(x, w)),
                               ("einsum", lambda x: tf.einsum(labels, x, w))])
     unfit = {"batch": spoils(x, 2), "einsum": x.empty()}  # ONNX Runtime has no Einsum of nothing: such a call runs natively.
