@@ -93,6 +93,10 @@ for op in ["Log", "Sqrt", "Rsqrt", "Acosh"]:
     unary(op, low=1.1, high=9.0)
 unary("Tan", low=-1.2, high=1.2)
 case("Relu6", lambda x: tf.nn.relu6(x), [spec([None, 3])], BATCHES, "beyond", low=-9, high=9)
+for op in ["Relu", "Relu6"]:
+    unary(op, dtypes=(i32,), low=-9, high=9)
+    case(op, lambda x, f=getattr(raw, op): tf.cast(f(features=tf.cast(x, tf.int8)), i32), [spec([None, 3], i32)], BATCHES, "int8", low=-300, high=300)
+    case(op, lambda x, f=getattr(raw, op): x * tf.cast(f(features=tf.shape(x) - 2)[1], f32), [spec([None, None])], [[[1, 3]], [[5, 12]]], "of_sizes")
 case("Log1p", lambda x: tf.math.log1p(x), [spec([None])], [], values=(([1e-7, 1e-3, -0.5, 0.0, 3.0, 1e6],), ([-1e-8],)), rtol=1e-5, atol=0)
 case("Expm1", lambda x: tf.math.expm1(x), [spec([None])], [], "small", values=(([1e-7, 1e-3, -30.0, 0.0, 30.0],),), rtol=1e-5, atol=0)
 case("Round", lambda x: tf.round(x), [spec([None])], [], "halves", values=(([0.5, 1.5, 2.5, -0.5, -1.5, 2.4],),))

@@ -1,9 +1,11 @@
 //! Activations.
 
-use super::{Converter, FLOATS, all_inputs, broadcast, elementwise, floats};
+use super::{Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise, floats};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
+use crate::convert::carried;
 use crate::convert::context::Context;
+use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::DType;
 
@@ -62,6 +64,26 @@ fn activation(cx: &mut Context) -> Result<(), Reason> {
     cx.give_broadcast(form, out)
 }
 
+/// Relu and Relu6. ONNX has them for floats; of integers they are the larger of the number and 0, and of that the smaller one and 6.
+fn relu(cx: &mut Context) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let dtype = match form {
+        Form::Wide => DType::INT64,
+        _ => carried::held(cx.dtype(0)),
+    };
+    if dtype.is_float() {
+        let out = activate(cx, cx.view.op(), dtype, &x[0], 0.0)?;
+        return cx.give_broadcast(form, out);
+    }
+    let zero = cx.scalar(dtype, 0.0)?;
+    let mut out = cx.emit("Max", &[&x[0], &zero], &[]);
+    if cx.view.op() == "Relu6" {
+        let six = cx.scalar(dtype, 6.0)?;
+        out = cx.emit("Min", &[&out, &six], &[]);
+    }
+    cx.give_broadcast(form, out)
+}
+
 /// Softmax and LogSoftmax, over the last dimension as TensorFlow has it.
 fn softmax(cx: &mut Context, op: &str) -> Result<(), Reason> {
     let last = cx.rank(0).checked_sub(1).ok_or("a scalar has no dimension to work on")?;
@@ -91,20 +113,28 @@ fn clip_by_value(cx: &mut Context) -> Result<(), Reason> {
 pub const CONVERTERS: &[Converter] = &[
     floats("Elu", activation),
     floats("LeakyRelu", activation),
-    floats("Relu", activation),
-    floats("Relu6", activation),
     floats("Selu", |cx| elementwise(cx, "Selu", &[])),
     floats("Softplus", |cx| elementwise(cx, "Softplus", &[])),
     floats("Softsign", |cx| elementwise(cx, "Softsign", &[])),
     Converter {
         op: "ClipByValue",
-        supports: |v| all_inputs(v, super::NUMBERS),
+        supports: |v| all_inputs(v, NUMBERS),
         convert: clip_by_value,
     },
     Converter {
         op: "LogSoftmax",
         supports: softmax_supports,
         convert: |cx| softmax(cx, "LogSoftmax"),
+    },
+    Converter {
+        op: "Relu",
+        supports: |v| all_inputs(v, NUMBERS),
+        convert: relu,
+    },
+    Converter {
+        op: "Relu6",
+        supports: |v| all_inputs(v, NUMBERS),
+        convert: relu,
     },
     Converter {
         op: "Softmax",
