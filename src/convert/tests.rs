@@ -473,7 +473,7 @@ fn reasons_tell_type_and_rank() {
     assert_eq!(reason("same"), "An engine cannot hold input 0: unsupported data type string");
     assert_eq!(
         reason("relu"),
-        "Relu op is not supported for input 0 - Allowed input dtypes: [float32, float16]. Received: bool"
+        "Relu op is not supported for input 0 - Allowed input dtypes: [float32, float16, int32, int64]. Received: bool"
     );
 }
 
