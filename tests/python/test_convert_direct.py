@@ -91,8 +91,8 @@ def to_onnx(folder, segments):
     return {name: path for name, path in paths.items() if path.exists()}, said.stderr
 
 
-# What the library leaves out of ONNX Runtime, too, and why: src/engine/onnxruntime/mod.rs.
-WRONG_OPTIMIZERS = "Pad_Fusion;MatmulTransposeFusion"
+# What the library leaves out of ONNX Runtime, too, and why: src/engine/onnxruntime/mod.rs (the last of them only where there is a Resize).
+WRONG_OPTIMIZERS = "Pad_Fusion;MatmulTransposeFusion;TransposeOptimizer_CPUExecutionProvider"
 
 
 def session(path):
