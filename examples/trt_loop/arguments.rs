@@ -20,6 +20,12 @@ pub struct Arguments {
     pub runtime_each: bool,
 }
 
+impl Arguments {
+    pub fn read_plan(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.plan).map_err(|e| format!("{}: {e}", self.plan.display()))
+    }
+}
+
 /// How far each of the loads goes before all of it is let go of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
@@ -34,7 +40,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
     let (mut loads, mut until, mut runtime_each) = (None, Until::Run, false);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value\n{USAGE}"));
-        let bad = |e: std::num::ParseIntError| format!("{e}\n{USAGE}");
+        let bad = |e: std::num::ParseIntError| format!("{word}: {e}\n{USAGE}");
         match word.as_str() {
             "--lib" => library = Some(PathBuf::from(value()?)),
             "--device" => device = value()?.parse().map_err(bad)?,

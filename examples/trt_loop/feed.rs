@@ -45,7 +45,6 @@ impl Bindings for Fixed<'_> {
 
 pub struct Feed<'a> {
     fixed: Fixed<'a>,
-    scratch: u64,
     _blocks: Vec<Block>,
 }
 
@@ -79,13 +78,8 @@ impl<'a> Feed<'a> {
             fixed.outputs.push(here.address());
             blocks.push(here);
         }
-        let address = scratch.address();
         blocks.push(scratch);
-        Ok(Feed {
-            fixed,
-            scratch: address,
-            _blocks: blocks,
-        })
+        Ok(Feed { fixed, _blocks: blocks })
     }
 
     /// Where the first output is.
@@ -98,9 +92,9 @@ impl<'a> Feed<'a> {
         context.set_inputs(engine, &self.fixed).map_err(text)
     }
 
-    pub fn enqueue(&mut self, engine: &safe::Engine, context: &mut safe::Context, stream: Stream) -> Result<(), String> {
-        let bound = self.fixed.bind(&[], 0).map_err(text)?;
-        context.enqueue(engine, &bound, self.scratch, stream).map(drop).map_err(text)
+    /// What calls are enqueued with.
+    pub fn bound(&mut self) -> Result<Bound<'_>, String> {
+        self.fixed.bind(&[], 0).map_err(text)
     }
 }
 

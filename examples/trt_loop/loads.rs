@@ -1,4 +1,4 @@
-//! The plan loaded and let go of many times over: what of it stays in the host's memory is TensorRT's or CUDA's, for nothing else is here.
+//! The plan loaded and let go of many times over: what of it stays in the host's memory is TensorRT's or CUDA's, for nothing else is called.
 
 use crate::arguments::{Arguments, Until};
 use crate::feed::Feed;
@@ -10,7 +10,8 @@ use tftrt::engine::tensorrt::{safe, sys};
 /// Loads before the first look at the memory: what is made once is made then.
 const WARM: usize = 24;
 
-pub fn run(arguments: &Arguments, library: &Arc<sys::Library>, plan: &[u8], loads: usize) -> Result<serde_json::Value, String> {
+pub fn run(arguments: &Arguments, library: &Arc<sys::Library>, loads: usize) -> Result<serde_json::Value, String> {
+    let plan = arguments.read_plan()?;
     let own = OwnStream::new().map_err(text)?;
     let stream = own.stream();
     let runtime = || safe::runtime(library, None).map_err(text);
@@ -21,7 +22,7 @@ pub fn run(arguments: &Arguments, library: &Arc<sys::Library>, plan: &[u8], load
             true => runtime()?.0,
             false => shared.clone(),
         };
-        let engine = safe::Engine::deserialize(library, &runtime, "trt_loop", plan).map_err(text)?;
+        let engine = safe::Engine::deserialize(library, &runtime, "trt_loop", &plan).map_err(text)?;
         if arguments.until >= Until::Context {
             let mut context = engine.context(arguments.profile, stream).map_err(text)?;
             if arguments.until == Until::Run {
@@ -64,8 +65,10 @@ fn call<'a>(
         None => feed.insert(Feed::new(arguments, engine, context, stream)?),
     };
     feed.set(engine, context)?;
-    feed.enqueue(engine, context, stream)?;
-    cuda::copy_to_host(&mut [0; 4], feed.output()?, stream).map_err(text)
+    let first = feed.output()?;
+    let bound = feed.bound()?;
+    context.enqueue(engine, &bound, bound.scratch, stream).map_err(text)?;
+    cuda::copy_to_host(&mut [0; 4], first, stream).map_err(text)
 }
 
 /// What of this process is in memory.

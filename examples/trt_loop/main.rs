@@ -37,10 +37,9 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, String> {
     .map_err(text)?;
     let context = cuda::Context::primary(arguments.device).map_err(text)?;
     let _current = context.enter().map_err(text)?;
-    let plan = std::fs::read(&arguments.plan).map_err(|e| format!("{}: {e}", arguments.plan.display()))?;
     match arguments.loads {
-        None => speed::run(arguments, &library, &plan),
-        Some(loads) => loads::run(arguments, &library, &plan, loads),
+        None => speed::run(arguments, &library),
+        Some(loads) => loads::run(arguments, &library, loads),
     }
 }
 

@@ -8,17 +8,18 @@ use std::time::Instant;
 use tftrt::engine::cuda::{self, Graph, OwnStream, Stream};
 use tftrt::engine::tensorrt::{safe, sys};
 
-pub fn run(arguments: &Arguments, library: &Arc<sys::Library>, plan: &[u8]) -> Result<serde_json::Value, String> {
+pub fn run(arguments: &Arguments, library: &Arc<sys::Library>) -> Result<serde_json::Value, String> {
     let begun = Instant::now();
     let (runtime, _) = safe::runtime(library, None).map_err(text)?;
-    let engine = safe::Engine::deserialize(library, &runtime, "trt_loop", plan).map_err(text)?;
+    let engine = safe::Engine::deserialize(library, &runtime, "trt_loop", &arguments.read_plan()?).map_err(text)?;
     let own = OwnStream::new().map_err(text)?;
     let stream = own.stream();
     let mut context = engine.context(arguments.profile, stream).map_err(text)?;
     let load = begun.elapsed();
     let mut feed = Feed::new(arguments, &engine, &mut context, stream)?;
     let first = feed.output()?;
-    let mut enqueue = || feed.enqueue(&engine, &mut context, stream);
+    let bound = feed.bound()?;
+    let mut enqueue = || context.enqueue(&engine, &bound, bound.scratch, stream).map(drop).map_err(text);
     let (latency, pipelined) = measure(arguments.calls, first, stream, &mut enqueue)?;
     let graph = Graph::capture(&own, &[], &[], || enqueue().map_err(Failed)).map_err(|Failed(e)| e)?;
     let mut graph = graph.ok_or("something in this process keeps streams from being captured")?;
