@@ -56,13 +56,18 @@ impl Job {
         };
         let lost = self.resource.lost();
         let mut profiles = profiles(&self.attrs, &self.set, &self.key, &self.shapes, &self.values, &shape_inputs, &lost);
-        tracing::info!(
+        let text = format!(
             "{}: building an engine with {} ({} profile(s), input shapes {:?})",
             self.attrs.node,
             self.backend.name(),
             profiles.len(),
             self.shapes
         );
+        // On a GPU a build takes minutes. On a CPU a converted model says no more than a native one.
+        match self.backend.compute_capability() {
+            Some(_) => tracing::info!("{text}"),
+            None => tracing::debug!("{text}"),
+        }
         let request = BuildRequest {
             node: &self.attrs.node,
             model: &model,
