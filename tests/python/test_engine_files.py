@@ -110,33 +110,21 @@ def elsewhere(saved, tmp_path):
 
 
 def try_all():
-    """In a fresh process: what comes of every path of a table, one line of JSON each."""
+    """In a fresh process: what comes of every path, one line of JSON each."""
     saved, folder = pathlib.Path(os.environ["SAVED"]), pathlib.Path(os.environ["FOLDER"])
-    for path, name, word in globals()[os.environ["TABLE"]](saved, folder):
-        print("@" + json.dumps([str(path), word, *initialize(path, name)]), flush=True)
+    for table in (own_ways, elsewhere):
+        for path, name, word in table(saved, folder):
+            print("@" + json.dumps([str(path), word, *initialize(path, name)]), flush=True)
 
 
-@pytest.fixture
-def tried(saved, tmp_path, run_isolated):
-    """`try_all` of a table."""
-
-    def tried(table):
-        env = {"SAVED": saved, "FOLDER": tmp_path, "TABLE": table, "TFTRT_FAULT": "count", "PYTHONPATH": python_path()}
-        done = run_isolated("import test_engine_files; test_engine_files.try_all()", env)
-        return [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("@")]
-
-    return tried
-
-
-def test_a_models_own_file_is_read_by_any_way_to_the_model(tried):
-    found = tried("own_ways")
-    assert [each[2:4] for each in found] == [[1, 0]] * 4, found
-
-
-def test_other_files_are_not_read(tried):
-    found = tried("elsewhere")
-    assert len(found) == 14
-    for path, word, deserialized, rejected, told in found:
+def test_only_a_models_own_file_is_read(saved, tmp_path, run_isolated):
+    env = {"SAVED": saved, "FOLDER": tmp_path, "TFTRT_FAULT": "count", "PYTHONPATH": python_path()}
+    done = run_isolated("import test_engine_files; test_engine_files.try_all()", env)
+    found = [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("@")]
+    own, other = found[:4], found[4:]
+    assert [each[2:4] for each in own] == [[1, 0]] * 4, own
+    assert len(other) == 14
+    for path, word, deserialized, rejected, told in other:
         assert (deserialized, rejected) == (0, 1) and word in told and path in told, (path, told)
 
 
