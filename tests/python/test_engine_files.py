@@ -18,6 +18,7 @@ from tensorflow.python.compiler.tensorrt import trt_convert as trt
 import plan_files
 import tftrt
 from tftrt import _api
+from tftrt.cli.main import main
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
 
@@ -216,3 +217,21 @@ def test_a_session_loads_a_remote_model(saved):
         after = tftrt.stats()["totals"]
     np.testing.assert_allclose(got, result(tf.saved_model.load(str(saved))), rtol=1e-4, atol=1e-5)
     assert [after[name] - before[name] for name in ("loads", "builds", "engine_calls", "native_fallbacks")] == [1, 0, 1, 0]
+
+
+def test_the_command_converts_from_and_to_another_file_system(dense_model, stats, capsys):
+    remote = f"ram://{uuid.uuid4().hex}"
+    native = tf.saved_model.load(dense_model)
+    tf.saved_model.save(native, f"{remote}/native", signatures=native.signatures)
+    command = ["convert", f"{remote}/native", f"{remote}/out", "--dynamic", "--input-shapes", "3x8"]
+    assert main(command) == 0
+    assert "is written in place" in capsys.readouterr().err
+    before = stats()
+    model = tf.saved_model.load(f"{remote}/out")
+    np.testing.assert_allclose(result(model), result(native), rtol=1e-4, atol=1e-5)
+    assert stats()["loads"] - before["loads"] == 1
+    assert not pathlib.Path("ram:").exists()
+    # What would lose a model is refused, as with local folders.
+    for wrong, word in ((command, "is not empty"), (["convert", *[f"{remote}/native"] * 2], "same folder"), (["convert", f"{remote}/none", "x"], "not a folder")):
+        assert main(wrong) != 0
+        assert word in capsys.readouterr().err
