@@ -10,11 +10,13 @@ use std::{env, fs};
 const SHIM: &[&str] = &[
     "context.cc",
     "device.cc",
+    "files.cc",
     "graph.cc",
     "grappler.cc",
     "kernels.cc",
     "metrics.cc",
     "optimizer.cc",
+    "placement.cc",
     "registry.cc",
     "resource.cc",
 ];

@@ -94,6 +94,7 @@ void register_engine_kernels();
 void register_resource_kernels();
 void register_optimizer();
 void register_metrics();
+void register_placement();
 
 }  // namespace tftrt
 

@@ -56,6 +56,7 @@ rust::String register_kernels() {
     register_resource_kernels();
     register_optimizer();
     register_metrics();
+    register_placement();
     return absl::OkStatus();
   });
   return to_rust(status.ok() ? std::string() : std::string(status.message()));

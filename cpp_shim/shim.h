@@ -76,6 +76,37 @@ class ResourceRef {
   std::unique_ptr<Parts> parts_;
 };
 
+// A file of one of TensorFlow's file systems that is being read.
+class RemoteFile {
+ public:
+  struct Parts;
+  explicit RemoteFile(std::unique_ptr<Parts> parts);
+  ~RemoteFile();
+  Outcome read(uint64_t offset, rust::Slice<uint8_t> to, size_t& read) const;
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+// One that is being written.
+class RemoteWriter {
+ public:
+  struct Parts;
+  explicit RemoteWriter(std::unique_ptr<Parts> parts);
+  ~RemoteWriter();
+  Outcome append(rust::Slice<const uint8_t> bytes) const;
+  Outcome close() const;
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+std::unique_ptr<RemoteFile> remote_open(rust::Str path, uint64_t& length, Outcome& out);
+std::unique_ptr<RemoteWriter> remote_create(rust::Str path, Outcome& out);
+Outcome remote_exists(rust::Str path);
+Outcome remote_rename(rust::Str from, rust::Str to);
+Outcome remote_delete(rust::Str path);
+
 Inferred infer_shapes(rust::Slice<const uint8_t> graph);
 Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name);
 Blob function_to_graph(rust::Slice<const uint8_t> function, rust::Slice<const uint8_t> library);

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "tensorflow/core/platform/file_system.h"
 #include "tensorflow/core/platform/logging.h"
 #if TFTRT_TENSORFLOW >= 221
 #include "absl/log/internal/vlog_config.h"
@@ -22,6 +23,16 @@ inline int vlog_level_of(const std::string& file) {
   int level = 0;
   while (level < kMost && tsl::internal::LogMessage::VmoduleActivated(file.c_str(), level + 1)) ++level;
   return level;
+#endif
+}
+
+// Reads at most `size` bytes into `scratch`; `bytes` are what was read, there or elsewhere.
+inline absl::Status read_some(const tensorflow::RandomAccessFile& file, uint64_t offset, size_t size, absl::string_view* bytes,
+                              char* scratch) {
+#if TFTRT_TENSORFLOW >= 221
+  return file.Read(offset, *bytes, absl::MakeSpan(scratch, size));
+#else
+  return file.Read(offset, size, bytes, scratch);
 #endif
 }
 

@@ -1,13 +1,16 @@
 """Finds libtftrt.so, checks that it fits the TensorFlow in this process, loads it, and speaks its C functions."""
 
 import ctypes
-import importlib.util
+import importlib.machinery
 import json
 import mmap
 import os
 import pathlib
 import re
+import site
 import struct
+import sys
+import sysconfig
 import types
 
 from tftrt import _tensorflow
@@ -105,6 +108,30 @@ def built_for(path: pathlib.Path) -> str:
     return version
 
 
+def _installed_folders(package: str) -> list[str]:
+    """The folders of an installed Python package, which is looked up and not imported.
+
+    A folder of that name in the current directory is none: whoever runs Python in a folder of downloads must not load their native
+    code. So the current directory is left out, as are relative entries of sys.path, and a folder without an `__init__.py`.
+    """
+    here = os.path.realpath(os.getcwd())
+    own = {os.path.realpath(folder) for folder in _site_folders()}
+    path = [entry for entry in sys.path if os.path.isabs(entry) and (os.path.realpath(entry) != here or here in own)]
+    try:
+        spec = importlib.machinery.PathFinder.find_spec(package, path)
+    except (ImportError, ValueError):
+        return []
+    if spec is None or spec.origin is None or not spec.submodule_search_locations:
+        return []
+    return list(spec.submodule_search_locations)
+
+
+def _site_folders() -> list[str]:
+    """Where this Python's packages are installed."""
+    found = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages(), site.getusersitepackages()]
+    return [folder for folder in found if folder]
+
+
 def _find_onnxruntime() -> None:
     """Sets ORT_DYLIB_PATH to the library in the installed `onnxruntime` package, where the variable is not set.
 
@@ -112,11 +139,7 @@ def _find_onnxruntime() -> None:
     """
     if "ORT_DYLIB_PATH" in os.environ:
         return
-    try:
-        spec = importlib.util.find_spec("onnxruntime")
-    except (ImportError, ValueError):
-        return
-    for folder in (spec.submodule_search_locations or []) if spec else []:
+    for folder in _installed_folders("onnxruntime"):
         found = sorted(pathlib.Path(folder, "capi").glob("libonnxruntime.so*"))
         if found:
             os.environ["ORT_DYLIB_PATH"] = str(found[-1])
@@ -130,11 +153,7 @@ def _find_tensorrt() -> None:
     """
     if os.environ.get("TFTRT_TENSORRT_LIB"):
         return
-    try:
-        spec = importlib.util.find_spec("tensorrt_libs")
-    except (ImportError, ValueError):
-        return
-    for folder in (spec.submodule_search_locations or []) if spec else []:
+    for folder in _installed_folders("tensorrt_libs"):
         if any(pathlib.Path(folder).glob("libnvinfer.so.*")):
             os.environ["TFTRT_TENSORRT_LIB"] = str(folder)
             return

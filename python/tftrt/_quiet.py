@@ -12,8 +12,7 @@ def quiet_start():
     (but for an ImportError, whose own message says all).
 
     TensorFlow writes a dozen lines while it is imported, before its log level is read. The block is for the import and
-    the first look at the devices only. After it, errors are shown: on a machine without a GPU, TensorFlow warns at length,
-    at every load of a converted model, that the model's engines are kept on a CPU instead.
+    the first look at the devices only. After it, errors are shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()

@@ -4,12 +4,13 @@
 //! data's masked CRC-32C; the data is one `tensorflow.tensorrt.TRTEngineInstance`. A file of no bytes holds no engines:
 //! that is what `save_gpu_specific_engines=false` writes.
 
+use super::place;
 use crate::fault::{self, Point};
 use crate::files::{self, FileError};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use prost::Message;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -88,6 +89,15 @@ fn masked(crc: u32) -> u32 {
 /// say) that file is removed, what `path` held before is untouched, and the error names the file and the cause.
 pub fn write_assets(path: impl AsRef<Path>, engines: &[EngineInstance]) -> Result<(), AssetError> {
     let path = local(path.as_ref());
+    check(path, engines)?;
+    files::replace(path, |file| write_records(file, engines)).map_err(AssetError::from)
+}
+
+/// Whether `engines` may be written to `path`.
+///
+/// # Errors
+/// At an engine without a plan, or with a negative size.
+pub fn check(path: &Path, engines: &[EngineInstance]) -> Result<(), AssetError> {
     for (engine, instance) in engines.iter().enumerate() {
         let refuse = |problem: String| AssetError::Engine {
             path: path.to_path_buf(),
@@ -101,11 +111,11 @@ pub fn write_assets(path: impl AsRef<Path>, engines: &[EngineInstance]) -> Resul
             return Err(refuse(format!("its input shape {shape:?} has a negative size")));
         }
     }
-    files::replace(path, |file| write_records(file, engines)).map_err(AssetError::from)
+    Ok(())
 }
 
 /// Writes the records of `engines`, in their order.
-pub fn write_records(out: &mut impl Write, engines: &[EngineInstance]) -> io::Result<()> {
+pub fn write_records(out: &mut (impl Write + ?Sized), engines: &[EngineInstance]) -> io::Result<()> {
     for engine in engines {
         // The message's bytes up to the plan's; so the plan, which may take gigabytes, is not copied.
         let mut start = TrtEngineInstance {
@@ -128,27 +138,25 @@ pub fn write_records(out: &mut impl Write, engines: &[EngineInstance]) -> io::Re
     Ok(())
 }
 
-/// Reads all engines of an asset file, in their order. Each plan is a slice of its record's bytes, not a copy.
+/// Reads all engines of a file that a user names, in their order. Each plan is a slice of its record's bytes, not a copy.
 pub fn read_assets(path: impl AsRef<Path>) -> Result<Vec<EngineInstance>, AssetError> {
     let path = local(path.as_ref());
-    let failed = |action: &'static str| {
-        move |source| AssetError::Io {
-            path: path.to_path_buf(),
-            action,
-            source,
-        }
-    };
-    // Before it is opened: to open a pipe would wait for its other end.
-    fault::at(Point::Open).map_err(|why| failed("opened")(why.into()))?;
-    let metadata = fs::metadata(path).map_err(failed("opened"))?;
-    if !metadata.is_file() {
-        return Err(failed("opened")(io::Error::new(
-            ErrorKind::InvalidInput,
-            "it is not a regular file",
-        )));
-    }
-    let file = File::open(path).map_err(failed("opened"))?;
-    let length = file.metadata().map_err(failed("opened"))?.len();
+    let file = place::open_named(path).map_err(|source| AssetError::Io {
+        path: path.to_path_buf(),
+        action: "opened",
+        source,
+    })?;
+    read_open(path, file)
+}
+
+/// Reads all engines of an open file; `path` is for messages.
+pub fn read_open(path: &Path, file: File) -> Result<Vec<EngineInstance>, AssetError> {
+    let metadata = file.metadata().map_err(|source| AssetError::Io {
+        path: path.to_path_buf(),
+        action: "opened",
+        source,
+    })?;
+    let length = metadata.len();
     read_records(path, BufReader::new(file), length)
 }
 
@@ -307,6 +315,7 @@ pub fn local(path: &Path) -> &Path {
 mod tests {
     use super::*;
     use proptest::prelude::{any, prop_assert_eq, proptest};
+    use std::fs;
 
     fn engine(shapes: &[&[i64]], plan: &'static [u8]) -> EngineInstance {
         EngineInstance {

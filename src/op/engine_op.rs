@@ -7,6 +7,7 @@ use super::fallback::{Fallback, Kind};
 use super::host_time::CallTime;
 use super::job::Job;
 use super::resource::Resource;
+use super::said::Topic;
 use super::segment::{Segment, fingerprint};
 use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
@@ -399,18 +400,19 @@ impl EngineOp {
                 })
             }
             Err(why) => {
-                resource.reject(&format!(
+                let why = format!(
                     "{}: serialized_segment ({} bytes): {why}; the engine is built anew where that is allowed, else the native segment runs",
                     self.attrs.node,
                     self.attrs.plan.len()
-                ));
+                );
+                resource.reject(Topic::Plan, &why);
                 None
             }
         }
     }
 
     fn run_native(&self, call: Call, resource: &Resource, fallback: &Fallback) {
-        let say = resource.fallbacks.count(fallback);
+        resource.fallbacks.count(fallback);
         let node = &self.attrs.node;
         if !fallback.kind.by_design() && !Settings::current().allow_engine_native_segment_execution {
             return call.fail(&Status::new(
@@ -428,8 +430,10 @@ impl EngineOp {
                 format!("TRTEngineOp '{node}' has no native segment to fall back to: {fallback}{rejected}"),
             ));
         };
-        if say && fallback.kind != Kind::ProfileGeneration {
-            tracing::warn!("{node} on {}: the native segment runs: {fallback} (said once)", call.device());
+        if fallback.kind != Kind::ProfileGeneration
+            && let Some(nth) = resource.said(Topic::Native(fallback.kind), &fallback.why)
+        {
+            tracing::warn!("{node} on {}: the native segment runs: {fallback}{nth}", call.device());
         }
         match self.native_handle(&call, function) {
             Ok(handle) => call.run_native(

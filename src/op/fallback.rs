@@ -1,12 +1,11 @@
-//! Why a call did not run on an engine, how often, and saying so without flooding the log.
+//! Why a call did not run on an engine, and how often. What the log says of it is in `said.rs`.
 
 use parking_lot::Mutex;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The kinds of reasons, as the counters name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// build() records shapes: by design.
     ProfileGeneration,
@@ -73,43 +72,28 @@ impl fmt::Display for Fallback {
     }
 }
 
-/// Different texts that are remembered as said; beyond, a reason is said again only by kind.
-const REMEMBERED: usize = 256;
-
 /// Reasons that `tftrt.stats()` tells of a resource.
 const TOLD: usize = 32;
 
-/// Counts fallbacks by kind, and knows which reasons were said.
+/// Counts fallbacks by kind, and keeps the first of their reasons.
 #[derive(Default)]
 pub struct Fallbacks {
     counts: [AtomicU64; Kind::ALL.len()],
-    said: Mutex<HashSet<String>>,
     told: Mutex<Vec<String>>,
 }
 
 impl Fallbacks {
-    /// Counts one; true where this very reason is to be said: at its first time.
-    pub fn count(&self, fallback: &Fallback) -> bool {
+    pub fn count(&self, fallback: &Fallback) {
         self.counts[fallback.kind as usize].fetch_add(1, Relaxed);
-        let first = self.first(&fallback.why);
-        if first {
-            let mut told = self.told.lock();
-            if told.len() < TOLD {
-                told.push(fallback.why.clone());
-            }
+        let mut told = self.told.lock();
+        if told.len() < TOLD && !told.contains(&fallback.why) {
+            told.push(fallback.why.clone());
         }
-        first
     }
 
     /// The first of the different reasons, in the order in which they came.
     pub fn reasons(&self) -> Vec<String> {
         self.told.lock().clone()
-    }
-
-    /// Whether `text` comes for the first time.
-    pub fn first(&self, text: &str) -> bool {
-        let mut said = self.said.lock();
-        said.len() < REMEMBERED && !said.contains(text) && said.insert(text.to_string())
     }
 
     pub fn counts(&self) -> impl Iterator<Item = (Kind, u64)> + '_ {
@@ -122,21 +106,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fallback_is_counted_and_said_once() {
+    fn every_fallback_is_counted_and_each_reason_is_kept_once() {
         let fallbacks = Fallbacks::default();
-        let one = Fallback::new(Kind::NoEngine, "no profile holds [3]");
-        assert!(fallbacks.count(&one));
-        assert!(!fallbacks.count(&one));
-        assert!(fallbacks.count(&Fallback::new(Kind::NoEngine, "no profile holds [4]")));
+        for why in ["no profile holds [3]", "no profile holds [3]", "no profile holds [4]"] {
+            fallbacks.count(&Fallback::new(Kind::NoEngine, why));
+        }
         let counted: Vec<_> = fallbacks.counts().filter(|(_, n)| *n > 0).collect();
         assert_eq!(counted, [(Kind::NoEngine, 3)]);
         assert_eq!(fallbacks.reasons(), ["no profile holds [3]", "no profile holds [4]"]);
     }
 
     #[test]
-    fn the_log_cannot_be_flooded() {
+    fn few_reasons_are_kept() {
         let fallbacks = Fallbacks::default();
-        let said = (0..10_000).filter(|i| fallbacks.first(&i.to_string())).count();
-        assert_eq!(said, REMEMBERED);
+        for n in 0..10_000 {
+            fallbacks.count(&Fallback::new(Kind::NoEngine, n.to_string()));
+        }
+        assert_eq!(fallbacks.reasons().len(), TOLD);
     }
 }

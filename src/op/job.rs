@@ -4,6 +4,7 @@ use super::attrs::Attrs;
 use super::calibration;
 use super::engines::EngineSet;
 use super::resource::Resource;
+use super::said::Topic;
 use super::segment::Segment;
 use super::values;
 use crate::cache::{Built, Key};
@@ -55,13 +56,18 @@ impl Job {
         };
         let lost = self.resource.lost();
         let mut profiles = profiles(&self.attrs, &self.set, &self.key, &self.shapes, &self.values, &shape_inputs, &lost);
-        tracing::info!(
+        let text = format!(
             "{}: building an engine with {} ({} profile(s), input shapes {:?})",
             self.attrs.node,
             self.backend.name(),
             profiles.len(),
             self.shapes
         );
+        // On a GPU a build takes minutes. On a CPU a converted model says no more than a native one.
+        match self.backend.compute_capability() {
+            Some(_) => tracing::info!("{text}"),
+            None => tracing::debug!("{text}"),
+        }
         let request = BuildRequest {
             node: &self.attrs.node,
             model: &model,
@@ -92,12 +98,15 @@ impl Job {
         }
         if self.resource.rejected().is_some() {
             let text = format!("{} built an engine anew, for a saved one cannot be used here", self.backend.name());
-            self.resource.note(&self.attrs.node, &text);
+            self.resource.note(Topic::Rebuilt, &self.attrs.node, &text);
         }
         // Values that the engine does not ask for are no reason to refuse a call.
         values::keep_only(&mut profiles, engine.shape_inputs());
         if let Some(folder) = Settings::current().export_trt_engines_path {
-            export(&folder, &self.attrs.engine, &*engine, &profiles);
+            if let Err(why) = export(&folder, &self.attrs.engine, &*engine, &profiles) {
+                let text = format!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {why}; the engine is not exported");
+                self.resource.note(Topic::Export, &self.attrs.node, &text);
+            }
         }
         Ok(Built { engine, profiles })
     }
@@ -111,10 +120,14 @@ fn say_precision(attrs: &Attrs, resource: &Resource, backend: &dyn Backend, mode
         Precision::Int8 => "INT8",
     };
     if let Some(instead) = backend.instead_of(attrs.precision, model) {
-        resource.note(&attrs.node, &format!("precision_mode {asked}: {} {instead}", backend.name()));
+        resource.note(
+            Topic::Precision,
+            &attrs.node,
+            &format!("precision_mode {asked}: {} {instead}", backend.name()),
+        );
     }
     if attrs.precision == Precision::Int8 && !attrs.calibration_data.is_empty() {
-        resource.note(&attrs.node, &calibration::unused(&attrs.calibration_data));
+        resource.note(Topic::Calibration, &attrs.node, &calibration::unused(&attrs.calibration_data));
     }
 }
 
@@ -146,8 +159,8 @@ fn profiles(
 }
 
 /// TF_TRT_EXPORT_TRT_ENGINES_PATH (guide, section 6.5): `<name>`, the plan as its backend made it (for ONNX Runtime the
-/// ONNX model), and `dims-<name>`, its profiles in JSON. A failure is said and changes nothing else.
-fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) {
+/// ONNX model), and `dims-<name>`, its profiles in JSON.
+fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) -> Result<(), String> {
     let named = |bounds: &[Bounds]| {
         bounds
             .iter()
@@ -156,19 +169,10 @@ fn export(folder: &Path, name: &str, engine: &dyn Engine, profiles: &[Profile]) 
             .collect::<serde_json::Map<_, _>>()
     };
     let dims = json!({"profiles": profiles.iter().map(|p| named(&p.shapes)).collect::<Vec<_>>()}).to_string();
-    let payload = match engine.payload() {
-        Ok(payload) => payload,
-        Err(e) => return tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}"),
-    };
-    if let Err(e) = std::fs::create_dir_all(folder) {
-        return tracing::warn!(
-            "TF_TRT_EXPORT_TRT_ENGINES_PATH: {} cannot be made: {e}; no engine is exported",
-            folder.display()
-        );
-    }
+    let payload = engine.payload().map_err(|e| e.to_string())?;
+    std::fs::create_dir_all(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
     for (file, bytes) in [(name.to_string(), payload), (format!("dims-{name}"), Bytes::from(dims))] {
-        if let Err(e) = files::replace(&folder.join(file), |out| out.write_all(&bytes)) {
-            tracing::warn!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {e}");
-        }
+        files::replace(&folder.join(file), |out| out.write_all(&bytes)).map_err(|e| e.to_string())?;
     }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! TRTEngineOp: from a call to an engine that serves it, or to the native segment (contract, section 2).
 
+mod asset_file;
 mod attrs;
 mod background;
 pub mod calibration;
@@ -10,6 +11,7 @@ mod host_time;
 mod job;
 mod owners;
 mod resource;
+mod said;
 mod segment;
 mod values;
 

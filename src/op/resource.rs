@@ -1,13 +1,14 @@
 //! What all instances of one engine on one device share: the cache of engines, the recorded shapes, the engines read
 //! from a file, and the counters.
 
+use super::asset_file::{self, ReadError};
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallbacks, Kind};
 use super::host_time::{HostTime, Times};
 use super::owners::Owners;
+use super::said::{Budget, Nth, Topic};
 use crate::cache::{EngineCache, Key, Stats};
-use crate::engine::asset::{self, AssetError, EngineInstance};
-use crate::engine::place;
+use crate::engine::asset::{AssetError, EngineInstance};
 use crate::engine::plan::{Plan, PlanError};
 use crate::engine::{Backend, Engine, EngineError, Gpu, Usage, backend_for};
 use crate::fault::{self, Point};
@@ -41,6 +42,8 @@ pub struct Resource {
     /// What engines were saved for that cannot be used here.
     lost: Mutex<Vec<Key>>,
     told: Mutex<Told>,
+    /// The lines that it may write to the log.
+    budget: Mutex<Budget>,
 }
 
 /// What was said of a resource's engines, beside why calls run natively.
@@ -96,6 +99,7 @@ impl Resource {
             rejected_plans: AtomicU64::new(0),
             lost: Mutex::default(),
             told: Mutex::default(),
+            budget: Mutex::new(Budget::of(name, None)),
         });
         let mut all = RESOURCES.lock();
         all.retain(|r| r.strong_count() > 0);
@@ -190,20 +194,17 @@ impl Resource {
     /// Reads an asset file. A file that is missing or cannot be opened is an error. What is in it
     /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
     fn read(&self, file: &Path, capacity: i64, gpu: Option<Gpu>, load: u64) -> Result<(), Status> {
+        *self.budget.lock() = Budget::of(&self.name, Some(file));
         if capacity != self.capacity {
-            tracing::warn!(
-                "engine '{}' was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
-                self.name,
+            let text = format!(
+                "it was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
                 self.capacity
             );
+            self.note(Topic::Setting, &self.name, &text);
         }
-        if let Err(why) = place::in_its_model(asset::local(file)) {
-            self.reject(&format!("{}: {why}; {NEXT}", file.display()));
-            return Ok(());
-        }
-        let instances = match asset::read_assets(file) {
+        let instances = match asset_file::read(file, &self.name) {
             Ok(instances) => instances,
-            Err(AssetError::Io { source, .. }) if !file.is_file() => {
+            Err(ReadError::NoFile(source)) => {
                 return Err(Status::from_io(
                     &source,
                     format!(
@@ -213,8 +214,8 @@ impl Resource {
                     ),
                 ));
             }
-            Err(e) => {
-                self.reject(&format!("{e}; {NEXT}"));
+            Err(ReadError::Useless(why)) => {
+                self.reject(Topic::File, &format!("{why}; {NEXT}"));
                 return Ok(());
             }
         };
@@ -224,7 +225,7 @@ impl Resource {
         let backend = match backend_for(gpu) {
             Ok(backend) => backend,
             Err(e) => {
-                self.reject(&format!("{}: {e}", file.display()));
+                self.reject(Topic::Plan, &format!("{}: {e}", file.display()));
                 return Ok(());
             }
         };
@@ -232,7 +233,8 @@ impl Resource {
         for (i, instance) in instances.into_iter().enumerate() {
             let made_for = instance.input_shapes.clone();
             if let Err(why) = self.load(backend, instance, load, &mut present) {
-                self.reject(&format!("{}, engine {i} for {made_for:?}: {why}; {NEXT}", file.display()));
+                let why = format!("{}, engine {i} for {made_for:?}: {why}; {NEXT}", file.display());
+                self.reject(Topic::Plan, &why);
                 self.lose(made_for);
             }
         }
@@ -323,10 +325,18 @@ impl Resource {
     }
 
     /// Counts a plan that cannot be used, and says why.
-    pub fn reject(&self, why: &str) {
+    pub fn reject(&self, topic: Topic, why: &str) {
         self.rejected_plans.fetch_add(1, Relaxed);
         keep(&mut self.told.lock().rejected, why);
-        tracing::error!("engine '{}': {why}", self.name);
+        if let Some(nth) = self.said(topic, why) {
+            tracing::error!("engine '{}': {why}{nth}", self.name);
+        }
+    }
+
+    /// Counts a text for the log; which time it is, if it is to be said.
+    pub fn said(&self, topic: Topic, text: &str) -> Option<Nth> {
+        let budget = self.budget.lock().clone();
+        budget.count(topic, text)
     }
 
     /// How many plans could not be used, and why the first of them.
@@ -335,11 +345,15 @@ impl Resource {
         Some((self.rejected_plans.load(Relaxed), first))
     }
 
-    /// Says what a user should know of an engine, once.
-    pub fn note(&self, node: &str, text: &str) {
-        if self.fallbacks.first(text) {
-            keep(&mut self.told.lock().notes, text);
-            tracing::warn!("{node}: {text}");
+    /// Keeps what a user should know of an engine, and says it as its budget allows.
+    pub fn note(&self, topic: Topic, node: &str, text: &str) {
+        let mut told = self.told.lock();
+        if !told.notes.iter().any(|note| note == text) {
+            keep(&mut told.notes, text);
+        }
+        drop(told);
+        if let Some(nth) = self.said(topic, text) {
+            tracing::warn!("{node}: {text}{nth}");
         }
     }
 
@@ -367,7 +381,7 @@ impl Resource {
             instances.len(),
             file.display()
         );
-        asset::write_assets(file, &instances).map_err(|e| match &e {
+        asset_file::write(file, &instances).map_err(|e| match &e {
             AssetError::Io { source, .. } => Status::from_io(source, format!("SerializeTRTResource: engine '{}': {e}", self.name)),
             _ => Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)),
         })

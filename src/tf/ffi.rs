@@ -145,6 +145,12 @@ pub mod bridge {
         fn metric_points(index: usize) -> Vec<MetricPoint>;
         fn build_seconds_text() -> MetricText;
 
+        /// Whether a node need not be where it asks to be: an op of an engine, on a GPU, where there is none. `giver` is the op that gives
+        /// its first input.
+        fn placement_is_free(op: &str, giver: &str, device: &str, gpu: bool) -> bool;
+        /// The name of a device without its type and number.
+        fn without_gpu(device: &str) -> String;
+
         /// Zeros, to be written over.
         fn new_bytes(len: usize) -> Vec<u8>;
     }
@@ -193,6 +199,20 @@ pub mod bridge {
         type ResourceRef;
         fn state(self: &ResourceRef) -> &ResourceState;
 
+        /// A file of one of TensorFlow's file systems, open for reading.
+        type RemoteFile;
+        /// Reads from `offset` on into `to`; `read` is how many bytes. Nothing is the end of the file.
+        fn read(self: &RemoteFile, offset: u64, to: &mut [u8], read: &mut usize) -> Outcome;
+        /// One that is being written.
+        type RemoteWriter;
+        fn append(self: &RemoteWriter, bytes: &[u8]) -> Outcome;
+        fn close(self: &RemoteWriter) -> Outcome;
+        fn remote_open(path: &str, length: &mut u64, out: &mut Outcome) -> UniquePtr<RemoteFile>;
+        fn remote_create(path: &str, out: &mut Outcome) -> UniquePtr<RemoteWriter>;
+        fn remote_exists(path: &str) -> Outcome;
+        fn remote_rename(from: &str, to: &str) -> Outcome;
+        fn remote_delete(path: &str) -> Outcome;
+
         fn infer_shapes(graph: &[u8]) -> Inferred;
         fn graph_to_function(graph: &[u8], library: &[u8], name: &str) -> Blob;
         /// The body of a serialized FunctionDef, as a serialized GraphDef with `_Arg` and `_Retval` nodes.
@@ -232,6 +252,7 @@ pub use bridge::*;
 
 use super::entry::*;
 use super::monitoring::{build_seconds_text, metric_points, metric_texts};
+use super::placement::{placement_is_free, without_gpu};
 
 // A call is handed from thread to thread by TensorFlow itself; nothing in it is bound to a thread.
 unsafe impl Send for Call {}

@@ -12,6 +12,8 @@ mod host;
 mod init;
 mod log;
 mod monitoring;
+mod placement;
+pub mod remote;
 mod status;
 mod versions;
 

@@ -70,7 +70,7 @@ def test_the_log_says_what_runs_engines(run_isolated):
         import tensorflow as tf, tftrt
         tftrt.versions()
     """
-    done = run_isolated(code, {"TF_CPP_MIN_LOG_LEVEL": "0", "CUDA_VISIBLE_DEVICES": ""})
+    done = run_isolated(code, {"TF_CPP_MIN_LOG_LEVEL": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_VMODULE": "trt_engine_utils=1"})
     version = tftrt.versions()["backends"]["onnxruntime"]["version"]
     lines = [line for line in done.stderr.splitlines() if f"engines on the CPU are ONNX Runtime {version}'s" in line]
     assert len(lines) == 1 and f"tftrt {tftrt.__version__}: " in lines[0], done.stderr

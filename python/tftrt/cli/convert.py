@@ -1,21 +1,18 @@
 """`python -m tftrt convert`."""
 
-import os
-import pathlib
-
 from tftrt.cli import inputs as random
-from tftrt.cli import model, place, shapes
+from tftrt.cli import model, paths, place, shapes
 from tftrt.cli.errors import CommandError, UsageError
 from tftrt.cli.progress import note, step
 
 
 def _check_output(args) -> None:
-    output = pathlib.Path(args.output)
-    if output.exists() and not output.is_dir():
+    there = paths.exists(args.output)
+    if there and not paths.is_folder(args.output):
         raise UsageError(f"{args.output} is a file; OUT has to be a folder")
-    if output.exists() and os.path.samefile(args.input, args.output):
+    if there and paths.same(args.input, args.output):
         raise UsageError("OUT is the same folder as IN; the converted model needs one of its own")
-    if output.is_dir() and any(output.iterdir()) and not args.overwrite:
+    if there and paths.names(args.output) and not args.overwrite:
         raise UsageError(f"{args.output} is not empty; choose another folder, or add --overwrite")
 
 
@@ -79,7 +76,7 @@ def _calibration(args, given: list[shapes.Input]):
 def run(args) -> None:
     """Converts, builds and saves. Prints the converter's summary on stdout, progress on stderr."""
     _check_options(args)
-    if not os.path.isdir(args.input):
+    if not paths.is_folder(args.input):
         raise CommandError(f"{args.input} is not a folder")
     _check_output(args)
     tags = args.tag or ["serve"]

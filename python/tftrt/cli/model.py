@@ -2,9 +2,9 @@
 
 import logging
 import os
-import pathlib
 
 from tftrt import _quiet
+from tftrt.cli import paths
 from tftrt.cli.errors import CommandError
 from tftrt.cli.shapes import Input
 
@@ -34,13 +34,12 @@ def meta_graph(directory: str, tags: list[str]):
     """The MetaGraphDef of the SavedModel in `directory` with exactly these tags. Raises CommandError."""
     from tensorflow.python.saved_model import loader_impl
 
-    folder = pathlib.Path(directory)
-    if not folder.is_dir():
+    if not paths.is_folder(directory):
         raise CommandError(f"{directory} is not a folder")
-    if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")):
+    if not any(paths.is_file(os.path.join(directory, name)) for name in ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")):
         raise CommandError(f"{directory} holds no SavedModel: there is no saved_model.pb in it")
     try:
-        saved = loader_impl.parse_saved_model(os.fspath(folder))
+        saved = loader_impl.parse_saved_model(os.fspath(directory))
     except Exception as cause:
         raise CommandError(f"{directory} cannot be read as a SavedModel: {str(cause).splitlines()[0]}") from cause
     for graph in saved.meta_graphs:

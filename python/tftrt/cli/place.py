@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import time
 
+from tftrt.cli import paths
 from tftrt.cli.progress import note
 
 # What belongs to a SavedModel; other files of a folder that is overwritten (assets.extra with warm-up requests, say) stay.
@@ -52,8 +53,12 @@ def whole(output: str):
 
     The change is one rename: a process that is killed leaves the old model or the new one (and a folder `.<name>.<pid>.tmp` beside it, which a
     later call removes). Where that cannot be (no right to write beside `output`, or it is a mount point), the model is saved into `output` itself, with a
-    word. After an error `output` is as it was.
+    word. After an error `output` is as it was. A folder on a file system of TensorFlow's own is written in place, too.
     """
+    if paths.is_remote(output):
+        note(f"{output} is written in place, so that a process that is killed may leave half of it")
+        yield output
+        return
     out = pathlib.Path(os.path.realpath(output))
     new = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:

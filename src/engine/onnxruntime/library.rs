@@ -34,7 +34,8 @@ pub fn library() -> Result<&'static Library, EngineError> {
         .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
     let library = load(path)?;
     let library = LOADED.get_or_init(|| library);
-    tracing::info!(
+    // Verbose: a machine without a GPU says no more of a converted model than of a native one.
+    tracing::debug!(
         "tftrt {}: engines on the CPU are ONNX Runtime {}'s, from {}",
         env!("CARGO_PKG_VERSION"),
         library.version,
