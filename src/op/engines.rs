@@ -15,6 +15,8 @@ use std::sync::{Arc, OnceLock, Weak};
 pub struct Identity {
     pub segment: [u8; 32],
     pub settings: [u8; 32],
+    /// The hash of the segment that the conversion left on the node; `None` on nodes of older converters.
+    pub node: Option<[u8; 32]>,
 }
 
 /// An engine that was read and not built.

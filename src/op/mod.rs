@@ -2,17 +2,20 @@
 
 mod attrs;
 mod background;
+mod bare;
 pub mod calibration;
 mod engine_op;
 mod engines;
 mod fallback;
 mod host_time;
 mod job;
+mod own_engines;
 mod owners;
 mod resource;
 mod segment;
 mod values;
 
 pub use attrs::Attrs;
+pub use bare::Model as BareModel;
 pub use engine_op::EngineOp;
 pub use resource::Resource;

@@ -6,6 +6,7 @@
 //! that was first, of those whose engines no kernel uses any more.
 
 use super::engines::Identity;
+use super::own_engines::Brought;
 
 #[derive(Debug, Default)]
 pub struct Owners {
@@ -83,6 +84,16 @@ impl Owners {
         }
     }
 
+    /// Which of those that have loaded the resource brought engines of this segment.
+    pub fn brought(&self, identity: Identity) -> Brought {
+        let all = self.loads.len();
+        match self.loads.iter().filter(|load| load.brought.contains(&identity)).count() {
+            0 => Brought::ByNone,
+            some if some < all => Brought::BySome,
+            _ => Brought::ByAll,
+        }
+    }
+
     /// Whether some owner may need the engines of this segment: one that brought them, or a call's, which says nothing of it.
     pub fn need(&self, identity: Identity) -> bool {
         self.call || self.loads.iter().any(|load| load.brought.contains(&identity))
@@ -97,6 +108,7 @@ mod tests {
         Identity {
             segment: [n; 32],
             settings: [0; 32],
+            node: None,
         }
     }
 
@@ -151,6 +163,18 @@ mod tests {
         owners.leave();
         owners.settle(|_| false);
         assert!(!owners.need(id(1)) && owners.need(id(3)));
+    }
+
+    #[test]
+    fn engines_are_of_those_that_brought_them() {
+        let mut owners = Owners::default();
+        assert_eq!(owners.brought(id(1)), Brought::ByNone);
+        load(&mut owners, &[1]);
+        load(&mut owners, &[1, 2]);
+        assert_eq!((owners.brought(id(1)), owners.brought(id(2))), (Brought::ByAll, Brought::BySome));
+        // One that brings nothing, since its file is empty, may be the one that calls.
+        owners.begin();
+        assert_eq!(owners.brought(id(1)), Brought::BySome);
     }
 
     #[test]
