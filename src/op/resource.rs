@@ -2,7 +2,7 @@
 //! from a file, and the counters.
 
 use super::bare;
-use super::engines::{EngineSet, Identity, Loaded};
+use super::engines::{EngineSet, Identity, Loaded, Use};
 use super::fallback::{Fallbacks, Kind};
 use super::host_time::{HostTime, Times};
 use super::own_engines;
@@ -152,11 +152,15 @@ impl Resource {
     fn settle(&self) {
         let mut owners = self.owners.lock();
         let mut sets = self.sets.lock();
-        let used = |id| sets.iter().any(|(other, set)| *other == id && set.used());
-        owners.settle(used);
+        let usage = |id| {
+            sets.iter()
+                .find(|(other, _)| *other == id)
+                .map_or(Use::Before, |(_, set)| set.usage())
+        };
+        owners.settle(usage);
         let (kept, gone) = std::mem::take(&mut *sets)
             .into_iter()
-            .partition(|(id, set)| owners.need(*id) || set.used());
+            .partition(|(id, set)| owners.need(*id) || set.usage() == Use::Now);
         *sets = kept;
         drop((sets, owners));
         let gone: Vec<(Identity, Arc<EngineSet>)> = gone;
