@@ -70,6 +70,38 @@ tensorflow::FunctionDef without_large_contents(const tensorflow::FunctionDef& de
   return out;
 }
 
+// The function that a node names as its segment. One that comes back to itself would be run without end.
+absl::Status find_function(FunctionLibraryRuntime* library, rust::Slice<const uint8_t> name, tensorflow::NameAttrList* func,
+                           const tensorflow::FunctionDef** out) {
+  if (!func->ParseFromArray(name.data(), name.size())) return absl::InternalError("segment_func cannot be parsed");
+  if (library == nullptr) return absl::InternalError("no function library in this context");
+  const auto* definitions = library->GetFunctionLibraryDefinition();
+  *out = definitions->Find(func->name());
+  if (*out == nullptr) return absl::NotFoundError("the graph has no function '" + func->name() + "'");
+  if (definitions->ReachableDefinitions(**out).Contains(func->name())) {
+    return absl::InvalidArgumentError("the function '" + func->name() + "' calls itself");
+  }
+  return absl::OkStatus();
+}
+
+// Holds what a segment gives against the node's outputs: TensorFlow itself ends the process on one result too many.
+template <typename TypeOf>
+absl::Status check_results(const OpKernelContext* context, size_t results, TypeOf type_of) {
+  const size_t outputs = context->num_outputs();
+  if (results != outputs) {
+    return absl::InvalidArgumentError("the function gives " + std::to_string(results) + " results, and the node has " +
+                                      std::to_string(outputs) + " outputs");
+  }
+  for (size_t i = 0; i < results; ++i) {
+    const tensorflow::DataType expected = context->expected_output_dtype(i);
+    if (type_of(i) == expected) continue;
+    return absl::InvalidArgumentError("result " + std::to_string(i) + " of the function is " +
+                                      tensorflow::DataTypeString(type_of(i)) + ", and output " + std::to_string(i) +
+                                      " of the node is " + tensorflow::DataTypeString(expected) + " (OutT)");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Call::Call(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -154,11 +186,9 @@ Instantiated Call::instantiate(rust::Slice<const uint8_t> function, bool soft_pl
   Instantiated out{};
   out.outcome = to_outcome(guarded([&]() -> absl::Status {
     tensorflow::NameAttrList func;
-    if (!func.ParseFromArray(function.data(), function.size())) return absl::InternalError("segment_func cannot be parsed");
+    const tensorflow::FunctionDef* def = nullptr;
     FunctionLibraryRuntime* library = parts_->context->function_library();
-    if (library == nullptr) return absl::InternalError("no function library in this context");
-    const tensorflow::FunctionDef* def = library->GetFunctionLibraryDefinition()->Find(func.name());
-    if (def == nullptr) return absl::NotFoundError("the graph has no function '" + func.name() + "'");
+    TF_RETURN_IF_ERROR(find_function(library, function, &func, &def));
     FunctionLibraryRuntime::InstantiateOptions options;
     const std::string device = library->device()->name();
     options.target = device;
@@ -173,6 +203,13 @@ Instantiated Call::instantiate(rust::Slice<const uint8_t> function, bool soft_pl
     }
     FunctionLibraryRuntime::Handle handle;
     TF_RETURN_IF_ERROR(library->Instantiate(func.name(), tensorflow::AttrSlice(&func.attr()), options, &handle));
+    tensorflow::DataTypeVector results;
+    absl::Status fits = library->GetRetTypes(handle, &results);
+    if (fits.ok()) fits = check_results(parts_->context, results.size(), [&](size_t i) { return results[i]; });
+    if (!fits.ok()) {
+      library->ReleaseHandle(handle).IgnoreError();
+      return fits;
+    }
     out.handle = handle;
     return absl::OkStatus();
   }));
@@ -183,12 +220,10 @@ Blob Call::function_body(rust::Slice<const uint8_t> function, size_t large, rust
   Blob out{};
   out.outcome = to_outcome(guarded([&]() -> absl::Status {
     tensorflow::NameAttrList func;
-    if (!func.ParseFromArray(function.data(), function.size())) return absl::InternalError("segment_func cannot be parsed");
+    const tensorflow::FunctionDef* def = nullptr;
     FunctionLibraryRuntime* library = parts_->context->function_library();
-    if (library == nullptr) return absl::InternalError("no function library in this context");
+    TF_RETURN_IF_ERROR(find_function(library, function, &func, &def));
     const auto* definitions = library->GetFunctionLibraryDefinition();
-    const tensorflow::FunctionDef* def = definitions->Find(func.name());
-    if (def == nullptr) return absl::NotFoundError("the graph has no function '" + func.name() + "'");
     const tensorflow::FunctionDef outline = without_large_contents(*def, large, to_string(mark), contents);
     std::unique_ptr<tensorflow::FunctionBody> body;
     TF_RETURN_IF_ERROR(
@@ -271,6 +306,9 @@ absl::Status start(const std::shared_ptr<NativeRun>& run, uint64_t handle) {
   library->Run(options, handle, args, &run->results, [run](const absl::Status& status) {
     OpKernelContext* context = run->call->parts().context;
     absl::Status result = status;
+    if (result.ok()) {
+      result = check_results(context, run->results.size(), [&](size_t i) { return run->results[i].dtype(); });
+    }
     for (size_t i = 0; result.ok() && i < run->results.size(); ++i) {
       result = give_output(*run, i, run->results[i]);
     }

@@ -107,6 +107,12 @@ class InitializeTRTResource : public tensorflow::OpKernel {
   }
 
   void Compute(OpKernelContext* context) override {
+    const Tensor& handles = context->input(0);
+    // TensorFlow's HandleFromInput reads the first element, also where there is none.
+    OP_REQUIRES(context, handles.dtype() == tensorflow::DT_RESOURCE && handles.NumElements() == 1,
+                absl::InvalidArgumentError("InitializeTRTResource: resource_handle has to be one resource, not " +
+                                           tensorflow::DataTypeString(handles.dtype()) + " of shape " +
+                                           handles.shape().DebugString()));
     const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, 0);
     std::string file;
     OP_REQUIRES_OK(context, scalar_string(context, 1, "filename", &file));

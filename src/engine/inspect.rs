@@ -1,14 +1,15 @@
 //! What is in an asset file of engines (`python -m tftrt inspect`).
 
 use super::asset;
-use super::plan::Plan;
+use super::plan::{Plan, PlanError};
 use super::{EngineError, onnxruntime, tensorrt};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The engines of a file: `{"engines": [{"input_shapes", "bytes", "backend", "backend_version", "compute_capability", "profiles",
-/// "bounds", "payload_bytes", "layers"}]}`. `profiles` are texts, `bounds` the same as `min`, `opt` and `max` of each input. `layers` is what the backend's inspector says on the GPU here (TensorRT: as much as the engine
-/// keeps, see TFTRT_PROFILING_VERBOSITY), or `layers_error` why there is none. A plan that cannot be read has only `error`.
+/// The engines of a file: `{"engines": [{"input_shapes", "bytes", "backend", "backend_version", "compute_capability", "segment_sha256",
+/// "profiles", "bounds", "payload_bytes", "layers"}]}`. `profiles` are texts, `bounds` the same as `min`, `opt` and `max` of each input. `layers` is what the backend's inspector says on the GPU here (TensorRT: as much as the engine
+/// keeps, see TFTRT_PROFILING_VERBOSITY), or `layers_error` why there is none. A plan that cannot be read has only `error`, and `bare`: whether
+/// it has no container.
 ///
 /// # Errors
 /// Where the file is not one of engines.
@@ -18,7 +19,10 @@ pub fn inspect(file: &Path) -> Result<Value, String> {
         let mut about = json!({"input_shapes": instance.input_shapes, "bytes": instance.plan.len()});
         match Plan::decode(instance.plan) {
             Ok(plan) => tell(&mut about, plan),
-            Err(e) => about["error"] = e.to_string().into(),
+            Err(e) => {
+                about["bare"] = (e == PlanError::Bare).into();
+                about["error"] = e.to_string().into();
+            }
         }
         about
     });
@@ -29,6 +33,12 @@ fn tell(about: &mut Value, plan: Plan) {
     about["backend"] = plan.backend.clone().into();
     about["backend_version"] = plan.backend_version.clone().into();
     about["compute_capability"] = plan.compute_capability.map(|(major, minor)| format!("{major}.{minor}")).into();
+    about["segment_sha256"] = plan
+        .segment_hash
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        .into();
     about["profiles"] = plan.profiles.iter().map(ToString::to_string).collect();
     about["bounds"] = plan.profiles.iter().map(|profile| json!(profile.shapes)).collect();
     about["payload_bytes"] = plan.payload.len().into();

@@ -3,6 +3,7 @@
 pub mod asset;
 pub mod cuda;
 pub mod inspect;
+pub mod interface;
 pub mod onnxruntime;
 pub mod place;
 pub mod plan;
@@ -112,8 +113,8 @@ pub trait Bindings {
     /// Input `i`'s bytes in the host's memory, after waiting for them where they are on a device.
     fn on_host(&self, i: usize) -> Result<Vec<u8>, EngineError>;
 
-    /// Allocates every output, in order, and `scratch` bytes of device memory, and gives them beside the inputs. A
-    /// second call in a run takes the place of the first.
+    /// Holds the shapes against the node's ([`interface::check_outputs`]), allocates every output, in order, and `scratch` bytes of
+    /// device memory, and gives them beside the inputs. A second call in a run takes the place of the first.
     fn bind(&mut self, shapes: &[Vec<i64>], scratch: usize) -> Result<Bound<'_>, EngineError>;
 }
 
@@ -170,12 +171,25 @@ pub trait Backend: Send + Sync {
 
     fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError>;
 
+    /// Whether it runs TensorRT's plans, which TF-TRT 2.x stored without a container.
+    fn takes_bare_plans(&self) -> bool {
+        false
+    }
+
+    /// Loads such a plan, with the profiles that it says it has.
+    fn load_bare(&'static self, node: &str, _plan: bytes::Bytes) -> Result<(Arc<dyn Engine>, Vec<Profile>), EngineError> {
+        Err(EngineError::Load(format!("{node}: {} runs no plans of TensorRT's", self.name())))
+    }
+
     /// Loads what [`Engine::payload`] gave.
     fn load(&'static self, node: &str, payload: bytes::Bytes) -> Result<Arc<dyn Engine>, EngineError>;
 }
 
 /// A built engine. Runs may overlap.
 pub trait Engine: Send + Sync {
+    /// Its inputs and outputs. Whoever runs it holds them against the call first ([`interface::Interface::check`]).
+    fn interface(&self) -> &interface::Interface;
+
     /// The backend's own bytes for this engine, without the header of the container.
     fn payload(&self) -> Result<bytes::Bytes, EngineError>;
 

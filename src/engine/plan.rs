@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 pub const MAGIC: [u8; 8] = *b"TFTRTpln";
 
 /// The format that is written, and the newest that is read.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// No header is longer: room for some hundred thousand profiles.
 pub const HEADER_LIMIT: usize = 64 << 20;
@@ -46,6 +46,8 @@ pub struct Plan {
     pub segment_hash: [u8; 32],
     /// SHA-256 of the settings that it was built with.
     pub settings_hash: [u8; 32],
+    /// The hash that the node carries of its segment as it was converted; `None` where it carries none. (Format 1 had none.)
+    pub node_hash: Option<[u8; 32]>,
     pub profiles: Vec<Profile>,
     /// The backend's own bytes.
     pub payload: Bytes,
@@ -76,6 +78,8 @@ struct Header {
     compute_capability: Option<(u32, u32)>,
     segment_sha256: String,
     settings_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node_sha256: Option<String>,
     profiles: Vec<Profile>,
 }
 
@@ -88,6 +92,7 @@ impl Plan {
             compute_capability: self.compute_capability,
             segment_sha256: to_hex(&self.segment_hash),
             settings_sha256: to_hex(&self.settings_hash),
+            node_sha256: self.node_hash.as_ref().map(to_hex),
             profiles: self.profiles.clone(),
         };
         let header = serde_json::to_vec(&header).expect("strings, numbers and lists have a JSON form");
@@ -113,7 +118,7 @@ impl Plan {
         let fixed: &[u8; HEADER_AT] = bytes.first_chunk().ok_or_else(|| truncated(HEADER_AT as u64))?;
         let format = u32::from_le_bytes(array(fixed, 8));
         match format {
-            FORMAT => {}
+            1..=FORMAT => {}
             0 => return Err(PlanError::Damaged("it has format 0, which there is not".to_string())),
             found => return Err(PlanError::NewerFormat { found }),
         }
@@ -150,13 +155,14 @@ impl Plan {
             compute_capability: header.compute_capability,
             segment_hash: from_hex("segment", &header.segment_sha256)?,
             settings_hash: from_hex("settings", &header.settings_sha256)?,
+            node_hash: header.node_sha256.map(|hash| from_hex("node", &hash)).transpose()?,
             profiles: header.profiles,
             payload: bytes.slice(payload_at..),
         })
     }
 
     /// Whether the plan can be used here: the same backend and version, the GPU that it was built on (if any), the same
-    /// segment and settings. The error says everything that differs.
+    /// segment and settings, and the same hash on the node. The error says everything that differs.
     pub fn check(
         &self,
         backend: &str,
@@ -164,6 +170,7 @@ impl Plan {
         compute_capability: Option<(u32, u32)>,
         segment_hash: &[u8; 32],
         settings_hash: &[u8; 32],
+        node_hash: &Option<[u8; 32]>,
     ) -> Result<(), PlanError> {
         if self.backend != backend {
             // The rest follows from that.
@@ -198,6 +205,9 @@ impl Plan {
         if self.settings_hash != *settings_hash {
             differences.push("it was built with other settings".to_string());
         }
+        if self.node_hash != *node_hash {
+            differences.push("it was built for a node of another conversion".to_string());
+        }
         if differences.is_empty() {
             Ok(())
         } else {
@@ -216,6 +226,7 @@ impl Plan {
             backend.compute_capability(),
             &self.segment_hash,
             &self.settings_hash,
+            &self.node_hash,
         )
     }
 }
@@ -256,7 +267,7 @@ fn to_hex(hash: &[u8; 32]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(what: &str, text: &str) -> Result<[u8; 32], PlanError> {
+pub fn from_hex(what: &str, text: &str) -> Result<[u8; 32], PlanError> {
     let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
     let bytes: Option<Vec<u8>> = digits
         .filter(|d| d.len() == 64)
@@ -280,6 +291,7 @@ mod tests {
             compute_capability: Some((9, 0)),
             segment_hash: [7; 32],
             settings_hash: [0xa5; 32],
+            node_hash: Some([9; 32]),
             profiles: vec![Profile::exactly(&[vec![8, 128], vec![]], &[None, Some(vec![-1, 3])])],
             payload: Bytes::from_static(b"the payload"),
         }
@@ -309,7 +321,7 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let bytes = small().encode();
-        assert_eq!(bytes[..12], *b"TFTRTpln\x01\0\0\0");
+        assert_eq!(bytes[..12], *b"TFTRTpln\x02\0\0\0");
         let header_length = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
         assert_eq!(u64::from_le_bytes(bytes[16..24].try_into().unwrap()), 11);
         let header: serde_json::Value = serde_json::from_slice(&bytes[56..56 + header_length]).unwrap();
@@ -363,8 +375,8 @@ mod tests {
     #[test]
     fn a_newer_format_says_so() {
         let mut bytes = small().encode().to_vec();
-        bytes[8] = 2;
-        assert_eq!(Plan::decode(bytes.into()), Err(PlanError::NewerFormat { found: 2 }));
+        bytes[8] = 3;
+        assert_eq!(Plan::decode(bytes.into()), Err(PlanError::NewerFormat { found: 3 }));
     }
 
     #[test]
@@ -410,7 +422,7 @@ mod tests {
     fn check_says_everything_that_differs() {
         let plan = small();
         let check = |backend, version, cc, segment: u8, settings: u8| {
-            plan.check(backend, version, cc, &[segment; 32], &[settings; 32])
+            plan.check(backend, version, cc, &[segment; 32], &[settings; 32], &Some([9; 32]))
                 .map_err(|e| e.to_string())
         };
         let gpu = Some((9, 0));
@@ -429,7 +441,11 @@ mod tests {
             compute_capability: None,
             ..small()
         };
-        assert_eq!(unbound.check("onnxruntime", "1.31.1", gpu, &[7; 32], &[0xa5; 32]), Ok(()));
+        let with_node = |node| unbound.check("onnxruntime", "1.31.1", gpu, &[7; 32], &[0xa5; 32], &node);
+        assert_eq!(with_node(Some([9; 32])), Ok(()));
+        for other in [None, Some([8; 32])] {
+            assert!(with_node(other).unwrap_err().to_string().contains("another conversion"));
+        }
     }
 
     fn profiles() -> impl Strategy<Value = Vec<Profile>> {
@@ -455,11 +471,12 @@ mod tests {
             compute_capability in any::<Option<(u32, u32)>>(),
             segment_hash in any::<[u8; 32]>(),
             settings_hash in any::<[u8; 32]>(),
+            node_hash in any::<Option<[u8; 32]>>(),
             profiles in profiles(),
             payload in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let payload = Bytes::from(payload);
-            let plan = Plan { backend, backend_version, compute_capability, segment_hash, settings_hash, profiles, payload };
+            let plan = Plan { backend, backend_version, compute_capability, segment_hash, settings_hash, node_hash, profiles, payload };
             prop_assert_eq!(Plan::decode(plan.encode()), Ok(plan));
         }
 

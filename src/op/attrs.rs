@@ -1,7 +1,8 @@
 //! The attributes of a TRTEngineOp node (contract, section 1; op_defs/TRTEngineOp.pbtxt).
 
-use crate::engine::Precision;
+use crate::engine::{Precision, plan};
 use crate::graph::{DType, PartialShape};
+use crate::optimizer::SEGMENT_HASH;
 use crate::profile::Strategy;
 use crate::proto::tensorflow as tf;
 use crate::tf::{Code, Status};
@@ -18,11 +19,15 @@ pub struct Attrs {
     /// A serialized `NameAttrList`; `None` where the model was saved without native segments.
     pub segment: Option<Bytes>,
     pub segment_name: String,
+    /// What the conversion says of the segment, whether or not it is there.
+    pub segment_hash: Option<[u8; 32]>,
     /// The plan of a static engine; empty for a dynamic one.
     pub plan: Bytes,
     pub static_engine: bool,
     pub input_types: Vec<DType>,
     pub input_shapes: Vec<PartialShape>,
+    /// With implicit batch the first size is open, whatever the node says.
+    pub output_shapes: Vec<PartialShape>,
     pub capacity: i64,
     pub max_batch_size: i64,
     pub workspace_bytes: u64,
@@ -64,6 +69,14 @@ impl Attrs {
             Some(Value::List(list)) => list.shape.iter().map(PartialShape::from_proto).collect(),
             _ => Vec::new(),
         };
+        let mut output_shapes: Vec<PartialShape> = match read.value("output_shapes") {
+            Some(Value::List(list)) => list.shape.iter().map(PartialShape::from_proto).collect(),
+            _ => Vec::new(),
+        };
+        if implicit_batch {
+            let dims = output_shapes.iter_mut().filter_map(|shape| shape.0.as_mut());
+            dims.filter_map(|dims| dims.first_mut()).for_each(|batch| *batch = None);
+        }
         let strategy = match implicit_batch {
             true => None,
             false if input_shapes.is_empty() => {
@@ -98,10 +111,12 @@ impl Attrs {
             engine: def.name.rsplit('/').next().unwrap_or(&def.name).to_string(),
             segment: segment.map(|s| Bytes::from(s.encode_to_vec())),
             segment_name: segment.map(|s| s.name.clone()).unwrap_or_default(),
+            segment_hash: read.hash(SEGMENT_HASH)?,
             plan,
             static_engine,
             input_types,
             input_shapes,
+            output_shapes,
             capacity: read.int("max_cached_engines_count", 1)?,
             max_batch_size: read.int("max_batch_size", 1)?,
             workspace_bytes: read.int("workspace_size_bytes", 1 << 30)?.max(0) as u64,
@@ -164,6 +179,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A SHA-256 in hexadecimal digits; `None` where the node has no such attribute.
+    fn hash(&self, name: &str) -> Result<Option<[u8; 32]>, Status> {
+        let text = self.text(name)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let hash = plan::from_hex(name, &text);
+        hash.map(Some).map_err(|_| self.invalid(name, "has to be 64 hexadecimal digits"))
+    }
+
     fn text(&self, name: &str) -> Result<String, Status> {
         String::from_utf8(self.bytes(name)?.to_vec()).map_err(|_| self.invalid(name, "is no UTF-8 text"))
     }
@@ -211,6 +236,7 @@ mod tests {
     fn bad_attributes_name_node_and_attribute() {
         let fp32 = ("precision_mode", text("FP32"));
         assert!(refused(vec![("precision_mode", text("FP8"))]).contains("'scope/TRTEngineOp_000_000': attribute precision_mode is 'FP8'"));
+        assert!(refused(vec![fp32.clone(), (SEGMENT_HASH, text("12"))]).contains("_tftrt_segment_hash has to be 64"));
         let explicit = ("_use_implicit_batch", Value::B(false));
         assert!(refused(vec![fp32.clone(), explicit.clone()]).contains("input_shapes"));
         let shapes = Value::List(tf::attr_value::ListValue {

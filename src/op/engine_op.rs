@@ -2,10 +2,11 @@
 
 use super::attrs::Attrs;
 use super::background;
-use super::engines::{EngineSet, Identity, Loaded};
+use super::engines::{EngineSet, Identity};
 use super::fallback::{Fallback, Kind};
 use super::host_time::CallTime;
 use super::job::Job;
+use super::own_engines;
 use super::resource::Resource;
 use super::said::Topic;
 use super::segment::{Segment, fingerprint};
@@ -16,7 +17,6 @@ use crate::settings::{BuildPolicy, Settings};
 use crate::tf::{Call, Code, Handle, NativeFunction, Status};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -111,15 +111,16 @@ impl EngineOp {
         }
         let gpu = if self.gpu { call.gpu() } else { None };
         let backend = self.backend(gpu)?;
-        let set = self.set(call, resource)?;
+        let (identity, set) = self.set(call, resource)?;
         if !self.known.swap(true, Relaxed) {
             set.used_by(&self.life);
         }
-        let cache = set.cache(self.mode(), || self.static_engine(resource, backend));
+        let cache = set.cache(self.mode(), || own_engines::static_engine(&self.attrs, identity, resource, backend));
         let (hit, at_once) = self.engine(call, resource, backend, &set, cache)?;
         let found = Instant::now();
-        let mut io = call.bindings(gpu.map(|gpu| gpu.stream));
-        match hit.engine.run(hit.profile, &mut io) {
+        let mut io = call.bindings(gpu.map(|gpu| gpu.stream), &self.attrs.output_shapes);
+        let fits = hit.engine.interface().check(&io);
+        match fits.and_then(|()| hit.engine.run(hit.profile, &mut io)) {
             Ok(run) => Ok(Ran { run, found, at_once }),
             Err(e) => Err(Fallback::new(Kind::EngineFailed, e.to_string())),
         }
@@ -181,7 +182,7 @@ impl EngineOp {
     fn record(&self, call: &Call, resource: &Resource) -> Fallback {
         let record = || {
             let values = self.values(call, &[])?;
-            let set = self.set(call, resource)?;
+            let (_, set) = self.set(call, resource)?;
             set.record(call.shapes(), &values)
                 .map_err(|why| Fallback::new(Kind::InputMismatch, why))
         };
@@ -191,19 +192,29 @@ impl EngineOp {
         }
     }
 
-    /// The engines of this node's segment. The segment's fingerprint is taken once a kernel.
-    fn set(&self, call: &Call, resource: &Resource) -> Result<Arc<EngineSet>, Fallback> {
-        if let Some(identity) = self.identity.get() {
-            return Ok(resource.set(*identity));
-        }
-        // Everything beside the segment that changes an engine.
-        let settings = format!("precision={:?} implicit_batch={}", self.attrs.precision, self.attrs.implicit_batch);
-        let settings = Sha256::digest(settings.as_bytes()).into();
+    /// The engines of this node's segment, and what identifies them. The segment's fingerprint is taken once a kernel.
+    fn set(&self, call: &Call, resource: &Resource) -> Result<(Identity, Arc<EngineSet>), Fallback> {
+        let identity = match self.identity.get() {
+            Some(identity) => *identity,
+            None => {
+                let found = self
+                    .own_identity(call, resource)
+                    .map_err(|why| Fallback::new(Kind::NoEngine, why))?;
+                *self.identity.get_or_init(|| found)
+            }
+        };
+        Ok((identity, resource.set(identity)))
+    }
+
+    fn own_identity(&self, call: &Call, resource: &Resource) -> Result<Identity, String> {
         if self.attrs.segment.is_none() {
-            return Ok(resource.set_of_settings(settings));
+            return own_engines::without_segment(&self.attrs, resource);
         }
-        let segment = self.fingerprint(call).map_err(|why| Fallback::new(Kind::NoEngine, why))?;
-        Ok(resource.set(*self.identity.get_or_init(|| Identity { segment, settings })))
+        Ok(Identity {
+            segment: self.fingerprint(call)?,
+            settings: own_engines::settings(&self.attrs),
+            node: self.attrs.segment_hash,
+        })
     }
 
     /// The key under which a call's engine is built: in explicit batch mode one engine has all profiles.
@@ -376,39 +387,6 @@ impl EngineOp {
         let function = self.attrs.segment.as_ref().ok_or("the node has no native segment")?;
         let (outline, checksums) = call.function_outline(function).map_err(|e| e.message)?;
         fingerprint(outline, &checksums)
-    }
-
-    /// The engine of `serialized_segment`; a plan that cannot be used is rejected with a word.
-    fn static_engine(&self, resource: &Resource, backend: &'static dyn Backend) -> Option<Loaded> {
-        if !self.attrs.static_engine || self.attrs.plan.is_empty() {
-            return None;
-        }
-        let opened = resource
-            .decode(backend, self.attrs.plan.clone())
-            .and_then(|plan| Ok((resource.open(backend, &plan)?, plan)));
-        match opened {
-            Ok((engine, plan)) => {
-                let key = plan
-                    .profiles
-                    .first()
-                    .map(|p| p.shapes.iter().map(|b| b.max.clone()).collect())
-                    .unwrap_or_default();
-                Some(Loaded {
-                    key,
-                    profiles: plan.profiles,
-                    engine,
-                })
-            }
-            Err(why) => {
-                let why = format!(
-                    "{}: serialized_segment ({} bytes): {why}; the engine is built anew where that is allowed, else the native segment runs",
-                    self.attrs.node,
-                    self.attrs.plan.len()
-                );
-                resource.reject(Topic::Plan, &why);
-                None
-            }
-        }
     }
 
     fn run_native(&self, call: Call, resource: &Resource, fallback: &Fallback) {

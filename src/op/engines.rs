@@ -15,6 +15,8 @@ use std::sync::{Arc, OnceLock, Weak};
 pub struct Identity {
     pub segment: [u8; 32],
     pub settings: [u8; 32],
+    /// The hash of the segment that the conversion left on the node; `None` on nodes of older converters.
+    pub node: Option<[u8; 32]>,
 }
 
 /// An engine that was read and not built.
@@ -39,6 +41,19 @@ pub struct EngineSet {
     guessed: AtomicBool,
     /// The kernels that have used it, as far as they live.
     kernels: Mutex<Vec<Weak<()>>>,
+    /// Whether a kernel has ever used it.
+    was_used: AtomicBool,
+}
+
+/// What kernels make of an engine set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// None has used it yet.
+    Never,
+    /// Those that used it are gone.
+    Before,
+    /// One that has used it lives.
+    Now,
 }
 
 impl EngineSet {
@@ -52,6 +67,7 @@ impl EngineSet {
             remembered: Mutex::default(),
             guessed: AtomicBool::new(false),
             kernels: Mutex::default(),
+            was_used: AtomicBool::new(false),
         }
     }
 
@@ -76,14 +92,19 @@ impl EngineSet {
 
     /// Notes a kernel that uses this set, by what lives as long as it.
     pub fn used_by(&self, kernel: &Arc<()>) {
+        self.was_used.store(true, Relaxed);
         let mut kernels = self.kernels.lock();
         kernels.retain(|one| one.strong_count() > 0);
         kernels.push(Arc::downgrade(kernel));
     }
 
-    /// Whether a kernel that has used it lives.
-    pub fn used(&self) -> bool {
-        self.kernels.lock().iter().any(|one| one.strong_count() > 0)
+    /// Whether a kernel uses it, or has.
+    pub fn usage(&self) -> Use {
+        match self.kernels.lock().iter().any(|one| one.strong_count() > 0) {
+            true => Use::Now,
+            false if self.was_used.load(Relaxed) => Use::Before,
+            false => Use::Never,
+        }
     }
 
     /// Keeps an engine of a file for the first call. False where calls have come already: they have what they need.

@@ -3,12 +3,14 @@
 mod asset_file;
 mod attrs;
 mod background;
+mod bare;
 pub mod calibration;
 mod engine_op;
 mod engines;
 mod fallback;
 mod host_time;
 mod job;
+mod own_engines;
 mod owners;
 mod resource;
 mod said;
@@ -16,5 +18,6 @@ mod segment;
 mod values;
 
 pub use attrs::Attrs;
+pub use bare::Model as BareModel;
 pub use engine_op::EngineOp;
 pub use resource::Resource;

@@ -5,7 +5,8 @@
 //! So owners are counted: the resource ends with the last one. Which owner goes TensorFlow does not say; it is taken to be the load
 //! that was first, of those whose engines no kernel uses any more.
 
-use super::engines::Identity;
+use super::engines::{Identity, Use};
+use super::own_engines::Brought;
 
 #[derive(Debug, Default)]
 pub struct Owners {
@@ -69,17 +70,29 @@ impl Owners {
         !self.call && self.gone >= self.loads.len()
     }
 
-    /// Finds out whose load has gone, as far as that can be told: `used` says of which segments kernels live.
-    pub fn settle(&mut self, used: impl Fn(Identity) -> bool) {
+    /// Finds out whose load has gone, as far as that can be told: `usage` says of which segments kernels live. A load that was not called
+    /// yet has no kernels either: it has gone only if no older one is left that may be meant.
+    pub fn settle(&mut self, usage: impl Fn(Identity) -> Use) {
         while self.gone > 0 {
-            let over = self.loads.iter().position(|load| {
+            let over = self.loads.iter().enumerate().position(|(at, load)| {
                 let others = || self.loads.iter().filter(|other| other.number != load.number);
-                let free = |id: &Identity| !used(*id) || others().any(|other| other.brought.contains(id));
-                load.done && load.brought.iter().all(free)
+                let free = |id: &Identity| usage(*id) != Use::Now || others().any(|other| other.brought.contains(id));
+                let called = load.brought.iter().any(|id| usage(*id) != Use::Never);
+                load.done && (at == 0 || called) && load.brought.iter().all(free)
             });
             let Some(over) = over else { return };
             self.loads.remove(over);
             self.gone -= 1;
+        }
+    }
+
+    /// Which of those that have loaded the resource brought engines of this segment.
+    pub fn brought(&self, identity: Identity) -> Brought {
+        let all = self.loads.len();
+        match self.loads.iter().filter(|load| load.brought.contains(&identity)).count() {
+            0 => Brought::ByNone,
+            some if some < all => Brought::BySome,
+            _ => Brought::ByAll,
         }
     }
 
@@ -97,7 +110,13 @@ mod tests {
         Identity {
             segment: [n; 32],
             settings: [0; 32],
+            node: None,
         }
+    }
+
+    /// Kernels of one segment live; those of others were there.
+    fn now(n: u8) -> impl Fn(Identity) -> Use {
+        move |identity| if identity == id(n) { Use::Now } else { Use::Before }
     }
 
     fn load(owners: &mut Owners, brought: &[u8]) {
@@ -117,7 +136,7 @@ mod tests {
         load(&mut owners, &[1]);
         owners.leave();
         // A kernel of the one that stays lives; the other one brought the same.
-        owners.settle(|_| true);
+        owners.settle(|_| Use::Now);
         assert!(!owners.none() && owners.need(id(1)));
         owners.leave();
         assert!(owners.none());
@@ -130,7 +149,7 @@ mod tests {
         assert!(!owners.none() && owners.need(id(7)));
         load(&mut owners, &[1]);
         owners.leave();
-        owners.settle(|_| false);
+        owners.settle(|_| Use::Before);
         assert!(!owners.none() && owners.need(id(1)) && !owners.need(id(7)));
         owners.leave();
         assert!(owners.none());
@@ -143,14 +162,39 @@ mod tests {
         load(&mut owners, &[2]);
         owners.leave();
         // The kernels of both live yet: nothing is settled, and both keep their engines.
-        owners.settle(|_| true);
+        owners.settle(|_| Use::Now);
         assert!(owners.need(id(1)) && owners.need(id(2)) && !owners.none());
-        owners.settle(|identity| identity == id(1));
+        owners.settle(now(1));
         assert!(owners.need(id(1)) && !owners.need(id(2)));
         load(&mut owners, &[3]);
         owners.leave();
-        owners.settle(|_| false);
+        owners.settle(|_| Use::Before);
         assert!(!owners.need(id(1)) && owners.need(id(3)));
+    }
+
+    #[test]
+    fn a_new_version_that_was_not_called_yet_has_not_gone() {
+        let mut owners = Owners::default();
+        load(&mut owners, &[1]);
+        load(&mut owners, &[2]);
+        owners.leave();
+        // The first one's kernel lives a little longer than its model.
+        owners.settle(|identity| if identity == id(1) { Use::Now } else { Use::Never });
+        assert!(owners.need(id(1)) && owners.need(id(2)));
+        owners.settle(|identity| if identity == id(1) { Use::Before } else { Use::Never });
+        assert!(!owners.need(id(1)) && owners.need(id(2)));
+    }
+
+    #[test]
+    fn engines_are_of_those_that_brought_them() {
+        let mut owners = Owners::default();
+        assert_eq!(owners.brought(id(1)), Brought::ByNone);
+        load(&mut owners, &[1]);
+        load(&mut owners, &[1, 2]);
+        assert_eq!((owners.brought(id(1)), owners.brought(id(2))), (Brought::ByAll, Brought::BySome));
+        // One that brings nothing, since its file is empty, may be the one that calls.
+        owners.begin();
+        assert_eq!(owners.brought(id(1)), Brought::BySome);
     }
 
     #[test]
@@ -159,12 +203,12 @@ mod tests {
         load(&mut owners, &[1]);
         let second = owners.begin();
         owners.leave();
-        owners.settle(|identity| identity == id(1));
+        owners.settle(now(1));
         assert!(owners.need(id(1)));
         owners.brings(second, id(2));
         assert!(owners.need(id(2)));
         owners.done(second);
-        owners.settle(|identity| identity == id(1));
+        owners.settle(now(1));
         assert!(owners.need(id(1)) && !owners.need(id(2)));
     }
 }

@@ -2,9 +2,11 @@
 //! from a file, and the counters.
 
 use super::asset_file::{self, ReadError};
-use super::engines::{EngineSet, Identity, Loaded};
+use super::bare;
+use super::engines::{EngineSet, Identity, Loaded, Use};
 use super::fallback::{Fallbacks, Kind};
 use super::host_time::{HostTime, Times};
+use super::own_engines;
 use super::owners::Owners;
 use super::said::{Budget, Nth, Topic};
 use crate::cache::{EngineCache, Key, Stats};
@@ -13,7 +15,6 @@ use crate::engine::plan::{Plan, PlanError};
 use crate::engine::{Backend, Engine, EngineError, Gpu, Usage, backend_for};
 use crate::fault::{self, Point};
 use crate::tf::{Code, Status};
-use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -118,20 +119,20 @@ impl Resource {
         set
     }
 
-    /// The engines for a node without a segment: those of its settings, which only a file can have brought.
-    pub fn set_of_settings(&self, settings: [u8; 32]) -> Arc<EngineSet> {
-        let found = self
-            .sets
-            .lock()
-            .iter()
-            .find(|(id, _)| id.settings == settings)
-            .map(|(_, set)| set.clone());
-        found.unwrap_or_else(|| {
-            self.set(Identity {
-                segment: [0; 32],
-                settings,
-            })
-        })
+    /// The identity of a node without a native segment, by the engines that files brought.
+    ///
+    /// # Errors
+    /// None of them is the node's own, or several may be ([`own_engines::choose`]).
+    pub fn saved_for(&self, settings: [u8; 32], node: Option<[u8; 32]>) -> Result<Identity, String> {
+        let owners = self.owners.lock();
+        let sets = self.sets.lock();
+        let with_engines = sets.iter().filter(|(_, set)| !set.all().is_empty());
+        let found: Vec<Identity> = with_engines.map(|(id, _)| *id).collect();
+        own_engines::choose(&found, settings, node, |id| owners.brought(id))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     fn all_sets(&self) -> Vec<(Identity, Arc<EngineSet>)> {
@@ -155,11 +156,15 @@ impl Resource {
     fn settle(&self) {
         let mut owners = self.owners.lock();
         let mut sets = self.sets.lock();
-        let used = |id| sets.iter().any(|(other, set)| *other == id && set.used());
-        owners.settle(used);
+        let usage = |id| {
+            sets.iter()
+                .find(|(other, _)| *other == id)
+                .map_or(Use::Before, |(_, set)| set.usage())
+        };
+        owners.settle(usage);
         let (kept, gone) = std::mem::take(&mut *sets)
             .into_iter()
-            .partition(|(id, set)| owners.need(*id) || set.used());
+            .partition(|(id, set)| owners.need(*id) || set.usage() == Use::Now);
         *sets = kept;
         drop((sets, owners));
         let gone: Vec<(Identity, Arc<EngineSet>)> = gone;
@@ -230,9 +235,10 @@ impl Resource {
             }
         };
         let mut present = Vec::new();
+        let model = bare::Model::of(file, &self.name);
         for (i, instance) in instances.into_iter().enumerate() {
             let made_for = instance.input_shapes.clone();
-            if let Err(why) = self.load(backend, instance, load, &mut present) {
+            if let Err(why) = self.load(backend, instance, &model, load, &mut present) {
                 let why = format!("{}, engine {i} for {made_for:?}: {why}; {NEXT}", file.display());
                 self.reject(Topic::Plan, &why);
                 self.lose(made_for);
@@ -255,29 +261,42 @@ impl Resource {
         self.lost.lock().clone()
     }
 
-    /// `present`: the segments of the file so far, and whether an earlier load of the same model brought their engines, which serve
-    /// this one too.
-    fn load(
-        &self,
-        backend: &'static dyn Backend,
-        instance: EngineInstance,
-        load: u64,
-        present: &mut Vec<(Identity, bool)>,
-    ) -> Result<(), String> {
-        let plan = self.decode(backend, instance.plan)?;
-        let identity = Identity {
-            segment: plan.segment_hash,
-            settings: plan.settings_hash,
-        };
+    /// Whether an earlier load of the same model brought the engines of a segment, which serve this load too. `present`: the segments of
+    /// the file so far, with that answer.
+    fn is_there(&self, identity: Identity, load: u64, present: &mut Vec<(Identity, bool)>) -> bool {
         if !present.iter().any(|(id, _)| *id == identity) {
             self.owners.lock().brings(load, identity);
             present.push((identity, !self.set(identity).all().is_empty()));
         }
-        if present.contains(&(identity, true)) {
+        present.contains(&(identity, true))
+    }
+
+    /// Loads an engine of a file; `model` is what the file is part of, `present` as for [`Self::is_there`].
+    fn load(
+        &self,
+        backend: &'static dyn Backend,
+        instance: EngineInstance,
+        model: &bare::Model<'_>,
+        load: u64,
+        present: &mut Vec<(Identity, bool)>,
+    ) -> Result<(), String> {
+        let plan = match Plan::decode(instance.plan.clone()) {
+            Ok(plan) => plan,
+            Err(PlanError::Bare) => {
+                return self.load_bare(backend, instance, model, |identity| self.is_there(identity, load, present));
+            }
+            Err(e) => return Err(e.to_string()),
+        };
+        let identity = Identity {
+            segment: plan.segment_hash,
+            settings: plan.settings_hash,
+            node: plan.node_hash,
+        };
+        if self.is_there(identity, load, present) {
             return Ok(());
         }
         let set = self.set(identity);
-        match self.open(backend, &plan) {
+        match self.open(backend, &plan, identity) {
             Ok(engine) => {
                 tracing::debug!(
                     "engine '{}': {} bytes are loaded, for {} profiles",
@@ -299,26 +318,16 @@ impl Resource {
         }
     }
 
-    /// Reads a plan container.
-    pub fn decode(&self, backend: &dyn Backend, bytes: Bytes) -> Result<Plan, String> {
-        Plan::decode(bytes).map_err(|e| match e {
-            PlanError::Bare => format!(
-                "it is a bare TensorRT plan, as TF-TRT 2.x saved them; it does not say for which TensorRT and GPU, and {} does not try it",
-                backend.name()
-            ),
-            other => other.to_string(),
-        })
-    }
-
-    /// Loads a plan's engine, after checking that this backend made it.
-    pub fn open(&self, backend: &'static dyn Backend, plan: &Plan) -> Result<Arc<dyn Engine>, String> {
+    /// Loads a plan's engine for nodes of that identity, after checking that this backend made it, and for them.
+    pub fn open(&self, backend: &'static dyn Backend, plan: &Plan, identity: Identity) -> Result<Arc<dyn Engine>, String> {
         let version = backend.version().map_err(|e| e.to_string())?;
         plan.check(
             backend.name(),
             &version,
             backend.compute_capability(),
-            &plan.segment_hash,
-            &plan.settings_hash,
+            &identity.segment,
+            &identity.settings,
+            &identity.node,
         )
         .map_err(|e| e.to_string())?;
         backend.load(&self.name, plan.payload.clone()).map_err(|e| e.to_string())
@@ -396,6 +405,7 @@ impl Resource {
             compute_capability: backend.compute_capability(),
             segment_hash: identity.segment,
             settings_hash: identity.settings,
+            node_hash: identity.node,
             profiles: one.profiles,
             payload: one.engine.payload()?,
         };

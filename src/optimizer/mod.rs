@@ -11,9 +11,11 @@ mod flow;
 mod inner_functions;
 mod params;
 mod rewrite;
+mod segment_hash;
 
 pub use body::{INPUT_PREFIX, OUTPUT_PREFIX};
 pub use params::{DEFAULT_MINIMUM_SEGMENT_SIZE, Params};
+pub use segment_hash::ATTRIBUTE as SEGMENT_HASH;
 
 use crate::convert::{self, Reason};
 use crate::files;
@@ -620,10 +622,11 @@ impl Maker<'_> {
         }
         let function_name = format!("{name}_native_segment");
         let mut body = std::mem::take(&mut cut.body);
+        let segment_hash = segment_hash::of(&body);
         let mut functions = Vec::new();
         inner_functions::make(self.context.host, &mut body, &function_name, &mut functions)?;
         functions.push(self.context.host.function_from_graph(body, &function_name)?);
-        let node = engine_node::engine_node(
+        let mut node = engine_node::engine_node(
             name,
             &function_name,
             self.params,
@@ -632,6 +635,8 @@ impl Maker<'_> {
             &cut,
             &self.rules.default_device,
         );
+        let segment_hash = body::attr(Value::S(segment_hash.into()));
+        node.attr.insert(segment_hash::ATTRIBUTE.into(), segment_hash);
         Ok((Engine { cut, node }, functions))
     }
 }

@@ -50,6 +50,8 @@ pub struct Settings {
     pub cache_max_bytes: Option<u64>,
     pub build: BuildPolicy,
     pub control_flow: ControlFlow,
+    /// Plans that TF-TRT 2.x stored.
+    pub allow_bare_plans: bool,
     pub cuda_graphs: bool,
     /// 1 or more; for each engine, profile and stream.
     pub max_contexts: usize,
@@ -88,6 +90,7 @@ impl Default for Settings {
             cache_max_bytes: Some(16 << 30),
             build: BuildPolicy::Inline,
             control_flow: ControlFlow::Engine,
+            allow_bare_plans: true,
             cuda_graphs: true,
             max_contexts: 4,
             builder_optimization_level: None,
@@ -175,6 +178,7 @@ impl Settings {
             },
             build: read.choice(BUILD, default.build),
             control_flow: read.choice(CONTROL_FLOW, default.control_flow),
+            allow_bare_plans: read.bool(ALLOW_BARE_PLANS, default.allow_bare_plans),
             cuda_graphs: read.bool(CUDA_GRAPHS, default.cuda_graphs),
             max_contexts: read
                 .integer_in(MAX_CONTEXTS, 1..=i32::MAX, "4")

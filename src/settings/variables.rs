@@ -227,6 +227,15 @@ pub const VARIABLES: &[Variable] = &[
                conditionals made choices, and the others go into engines as ONNX's Loop and If; unroll, the others stay native; native, all do.",
     },
     Variable {
+        name: ALLOW_BARE_PLANS,
+        kind: Kind::Bool,
+        default: "true",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "Use plans of TensorRT's own format, as TF-TRT 2.x stored them, if the loaded TensorRT takes them. If false, such engines are \
+               built anew: for models of those whom you do not trust.",
+    },
+    Variable {
         name: CUDA_GRAPHS,
         kind: Kind::Bool,
         default: "true",
@@ -342,6 +351,7 @@ pub(super) const CACHE_DIR: &str = "TFTRT_CACHE_DIR";
 pub(super) const CACHE_READONLY: &str = "TFTRT_CACHE_READONLY";
 pub(super) const CACHE_MAX_BYTES: &str = "TFTRT_CACHE_MAX_BYTES";
 pub(super) const BUILD: &str = "TFTRT_BUILD";
+pub(super) const ALLOW_BARE_PLANS: &str = "TFTRT_ALLOW_BARE_PLANS";
 pub(super) const CUDA_GRAPHS: &str = "TFTRT_CUDA_GRAPHS";
 pub(super) const MAX_CONTEXTS: &str = "TFTRT_MAX_CONTEXTS";
 pub(super) const OPTIMIZATION_LEVEL: &str = "TFTRT_BUILDER_OPTIMIZATION_LEVEL";

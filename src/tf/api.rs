@@ -1,7 +1,7 @@
 //! The C functions that the Python package (or any program) calls beside TensorFlow's own interfaces.
 
 use super::{init, monitoring};
-use crate::op::Resource;
+use crate::op::{BareModel, Resource};
 use crate::{convert, engine, fault, report, saved_model, settings};
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, c_char};
@@ -81,11 +81,26 @@ fn answer(text: &str) -> Value {
             asked.map_or_else(|why| json!({"error": why}), |()| json!({"reached": reached, "failed": failed}))
         }
         Some("inspect") => match request["file"].as_str() {
-            Some(file) => engine::inspect::inspect(Path::new(file)).unwrap_or_else(|e| json!({"error": e})),
+            Some(file) => inspect(Path::new(file)).unwrap_or_else(|e| json!({"error": e})),
             None => json!({"error": "inspect wants a file"}),
         },
         _ => json!({"error": format!("unknown request {text}; commands are {COMMANDS}")}),
     }
+}
+
+/// The engines of a file. Of bare plans it is told which segment they are for, by the model that the file is part of, or why not.
+fn inspect(file: &Path) -> Result<Value, String> {
+    let mut told = engine::inspect::inspect(file)?;
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let model = BareModel::of(file, name.strip_prefix("trt-serialized-engine.").unwrap_or(&name));
+    let engines = told["engines"].as_array_mut().into_iter().flatten();
+    for about in engines.filter(|about| about["bare"] == true) {
+        match model.segment() {
+            Ok(hash) => about["segment_sha256"] = hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+            Err(why) => about["segment_error"] = why.into(),
+        }
+    }
+    Ok(told)
 }
 
 /// `family` tells TensorRT-RTX, which counts its versions apart, from TensorRT.

@@ -5,9 +5,10 @@ use super::entry::LargeContents;
 use super::ffi::{self, ResourceRef};
 use super::status::{Code, Status};
 use crate::engine::cuda::Stream;
+use crate::engine::interface::check_outputs;
 use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, TensorView};
 use crate::fault::{self, Fault, Point};
-use crate::graph::{DType, contents, elements};
+use crate::graph::{DType, PartialShape, contents, elements};
 use crate::op::Resource;
 use bytes::Bytes;
 use cxx::UniquePtr;
@@ -132,8 +133,9 @@ impl Call {
         Ok(bytes)
     }
 
-    /// The call's tensors for an engine; with `stream`, that of the call, their addresses are device memory.
-    pub fn bindings(&self, stream: Option<Stream>) -> CallBindings<'_> {
+    /// The call's tensors for an engine; with `stream`, that of the call, their addresses are device memory. `outputs` is what the node
+    /// says of the outputs' shapes.
+    pub fn bindings<'a>(&'a self, stream: Option<Stream>, outputs: &'a [PartialShape]) -> CallBindings<'a> {
         let inputs = (0..self.raw.input_count())
             .map(|i| {
                 let (address, bytes) = (self.raw.input_address(i), self.raw.input_bytes(i));
@@ -152,6 +154,7 @@ impl Call {
         CallBindings {
             call: self,
             inputs,
+            outputs,
             stream,
         }
     }
@@ -193,6 +196,7 @@ const SCRATCH_ALIGNMENT: usize = 512;
 pub struct CallBindings<'a> {
     call: &'a Call,
     inputs: Vec<TensorView<'a>>,
+    outputs: &'a [PartialShape],
     stream: Option<Stream>,
 }
 
@@ -217,13 +221,7 @@ impl Bindings for CallBindings<'_> {
 
     fn bind(&mut self, shapes: &[Vec<i64>], scratch: usize) -> Result<Bound<'_>, EngineError> {
         let raw = &self.call.raw;
-        if shapes.len() != raw.output_count() {
-            return Err(EngineError::Run(format!(
-                "the plan gives {} outputs, the node has {}",
-                shapes.len(),
-                raw.output_count()
-            )));
-        }
+        check_outputs(shapes, raw.output_count(), self.outputs)?;
         let mut outputs = Vec::with_capacity(shapes.len());
         for (i, shape) in shapes.iter().enumerate() {
             fault::at(Point::Allocate).map_err(|e| EngineError::Run(format!("output {i}: {e}")))?;

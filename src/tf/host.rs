@@ -80,6 +80,20 @@ impl TensorflowHost {
     }
 }
 
+impl TensorflowHost {
+    /// A function's body as a serialized `GraphDef` without the large contents of its constants, and the CRC-32C's of those: what
+    /// [`super::Call::function_outline`] gives of a function in a call.
+    pub fn function_outline(&self, mut function: tf::FunctionDef) -> Result<(Vec<u8>, Vec<u32>), String> {
+        let checksums = contents::take_out(&mut function.node_def)
+            .iter()
+            .map(|content| crc32c::crc32c(content))
+            .collect();
+        let made = ffi::function_to_graph(&function.encode_to_vec(), &self.library);
+        made.outcome.check().map_err(|e| e.message)?;
+        Ok((made.bytes, checksums))
+    }
+}
+
 impl Host for TensorflowHost {
     fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>> {
         infer_shapes(&graph.encode_to_vec()).ok()

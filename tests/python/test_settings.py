@@ -28,6 +28,7 @@ WRONG = {
     "TFTRT_CACHE_MAX_BYTES": ("16GB", "no whole number"),
     "TFTRT_BUILD": ("later", "none of inline, background, never"),
     "TFTRT_CONTROL_FLOW": ("loops", "none of engine, unroll, native"),
+    "TFTRT_ALLOW_BARE_PLANS": ("perhaps", BOOLS),
     "TFTRT_CUDA_GRAPHS": ("small", BOOLS),
     "TFTRT_MAX_CONTEXTS": ("0", "not within 1 to"),
     "TFTRT_BUILDER_OPTIMIZATION_LEVEL": ("6", "not within 0 to 5"),

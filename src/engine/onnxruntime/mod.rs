@@ -11,10 +11,11 @@ mod sys;
 
 pub use library::{Library, library};
 
+use super::interface::{Interface, TensorSpec};
 use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
 use crate::convert::Model;
 use crate::fault::{self, Point};
-use crate::graph::DType;
+use crate::graph::{DType, PartialShape};
 use crate::proto::onnx::ModelProto;
 use bytes::Bytes;
 use lru::LruCache;
@@ -90,7 +91,7 @@ struct OrtEngine {
     quietly: sys::Quietly,
     input_names: Vec<CString>,
     output_names: Vec<CString>,
-    output_types: Vec<DType>,
+    interface: Interface,
     /// Whether it has an Einsum: ONNX Runtime divides there by the size of tensors, and a 0 ends the process (1.31.1).
     has_einsum: bool,
     /// Output shapes by input shapes, as the last run saw them.
@@ -112,11 +113,12 @@ impl OrtEngine {
         let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
         let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;
         let output_names = session.outputs().iter().map(|o| name(o.name())).collect::<Result<_, _>>()?;
-        let output_types = session
-            .outputs()
-            .iter()
-            .map(|o| output_type(o.name(), o.dtype()))
-            .collect::<Result<_, _>>()?;
+        let inputs = session.inputs().iter().map(|i| tensor_spec("input", i.name(), i.dtype()).map(Some));
+        let outputs = session.outputs().iter().map(|o| tensor_spec("output", o.name(), o.dtype()));
+        let interface = Interface {
+            inputs: inputs.collect::<Result<_, _>>()?,
+            outputs: outputs.collect::<Result<_, _>>()?,
+        };
         let (memory, quietly) = (sys::HostMemory::new()?, sys::Quietly::new()?);
         let has_einsum = has_op(&model, "Einsum");
         Ok(OrtEngine {
@@ -127,7 +129,7 @@ impl OrtEngine {
             quietly,
             input_names,
             output_names,
-            output_types,
+            interface,
             shapes: Mutex::new(LruCache::new(REMEMBERED_SHAPES)),
             shapes_by_value: AtomicBool::new(false),
         })
@@ -147,9 +149,9 @@ impl OrtEngine {
         let begun = Instant::now();
         let bound = io.bind(&shapes, 0).map_err(|e| e.to_string())?;
         let binding = begun.elapsed();
-        for (value, to) in outputs.iter().zip(bound.outputs) {
+        for ((value, to), spec) in outputs.iter().zip(bound.outputs).zip(&self.interface.outputs) {
             fault::at(Point::Copy).map_err(|why| why.to_string())?;
-            value.copy_to(host_mut(to)?)?;
+            value.copy_to(spec.dtype, host_mut(to)?)?;
         }
         let shapes: Arc<[Vec<i64>]> = shapes.into();
         if self.shapes.lock().put(key, shapes.clone()).is_some_and(|before| before != shapes) {
@@ -170,8 +172,8 @@ impl OrtEngine {
             .outputs
             .into_iter()
             .zip(shapes)
-            .zip(&self.output_types)
-            .map(|((to, dims), dtype)| sys::Value::output(&self.memory, *dtype, dims, host_mut(to)?))
+            .zip(&self.interface.outputs)
+            .map(|((to, dims), spec)| sys::Value::output(&self.memory, spec.dtype, dims, host_mut(to)?))
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
         fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
@@ -199,6 +201,10 @@ impl Engine for OrtEngine {
 
     fn backend(&self) -> &'static dyn Backend {
         &OnnxRuntime
+    }
+
+    fn interface(&self) -> &Interface {
+        &self.interface
     }
 
     fn run(&self, _profile: usize, io: &mut dyn Bindings) -> Result<Run, EngineError> {
@@ -248,10 +254,18 @@ fn host_mut(memory: MemoryMut<'_>) -> Result<&mut [u8], String> {
     }
 }
 
-fn output_type(name: &str, value: &ort::value::ValueType) -> Result<DType, String> {
+/// What the session says of an input or output.
+fn tensor_spec(what: &str, name: &str, value: &ort::value::ValueType) -> Result<TensorSpec, String> {
     use ort::value::TensorElementType as T;
-    let element = value.tensor_type().ok_or_else(|| format!("output '{name}' is no tensor"))?;
-    Ok(match element {
+    let (Some(element), Some(dims)) = (value.tensor_type(), value.tensor_shape()) else {
+        return Err(format!("{what} '{name}' is no tensor"));
+    };
+    // ONNX Runtime says the same of a scalar and of a tensor of unknown rank.
+    let shape = match dims.is_empty() {
+        true => PartialShape::unknown(),
+        false => PartialShape::from_dims(dims),
+    };
+    let dtype = match element {
         T::Float32 => DType::FLOAT,
         T::Float64 => DType::DOUBLE,
         T::Float16 => DType::HALF,
@@ -265,8 +279,9 @@ fn output_type(name: &str, value: &ort::value::ValueType) -> Result<DType, Strin
         T::Bool => DType::BOOL,
         other => {
             return Err(format!(
-                "output '{name}' has the element type {other:?}, which TensorFlow's engine op cannot give"
+                "{what} '{name}' has the element type {other:?}, which TensorFlow's engine op has not"
             ));
         }
-    })
+    };
+    Ok(TensorSpec { dtype, shape })
 }

@@ -4,7 +4,7 @@
 //! calls of one engine could not overlap and outputs would be copied; `OrtApi::Run` itself is thread-safe for the CPU
 //! provider and writes into values that are handed to it.
 
-use crate::graph::DType;
+use crate::graph::{DType, elements};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::sys;
@@ -156,10 +156,30 @@ impl<'a> Value<'a> {
         read
     }
 
-    /// Copies an allocated tensor's elements to `to`, which has to be exactly as large as it.
-    pub fn copy_to(&self, to: &mut [u8]) -> Result<(), Message> {
+    /// The C API's number of an allocated tensor's element type.
+    fn element(&self) -> Result<sys::ONNXTensorElementDataType, Message> {
+        let api = ort::api();
+        let mut info = ptr::null_mut();
+        // `raw` is a tensor after a successful run; `info` is released below on every way out.
+        check(unsafe { (api.GetTensorTypeAndShape)(self.raw, &mut info) })?;
+        let mut element = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        let read = check(unsafe { (api.GetTensorElementType)(info, &mut element) });
+        unsafe { (api.ReleaseTensorTypeAndShapeInfo)(info) };
+        read.map(|()| element)
+    }
+
+    /// Copies an allocated tensor's elements to `to`.
+    ///
+    /// # Errors
+    /// The tensor has other elements than `dtype`, or another size than `to`.
+    pub fn copy_to(&self, dtype: DType, to: &mut [u8]) -> Result<(), Message> {
+        let bytes = elements(&self.dims()?) as usize * dtype.size();
+        if element_type(dtype) != Some(self.element()?) || bytes != to.len() {
+            let to = to.len();
+            return Err(format!("a result is not the {to} bytes of {dtype} that it was taken for"));
+        }
         let mut data = ptr::null_mut();
-        // The pointer is the tensor's own memory, of the size of its shape: `dims` gave `to` that size.
+        // The pointer is the tensor's own memory. Its size is that of `to`, by type and shape, as was just found.
         check(unsafe { (ort::api().GetTensorMutableData)(self.raw, &mut data) })?;
         if !to.is_empty() {
             unsafe { ptr::copy_nonoverlapping(data.cast::<u8>(), to.as_mut_ptr(), to.len()) };

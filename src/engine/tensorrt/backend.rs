@@ -7,6 +7,7 @@ use crate::convert::{Model, Quantization};
 use crate::engine::cuda::{self, CudaError, Properties};
 use crate::engine::{Backend, BuildRequest, DeviceMemory, Engine, EngineError, Gpu, Precision};
 use crate::fault::{self, Point};
+use crate::profile::Profile;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -202,6 +203,18 @@ impl Backend for TensorRt {
         let engine = build::engine(self, request)?;
         engine.check_types(request.model).map_err(EngineError::Build)?;
         Ok(Arc::new(engine))
+    }
+
+    fn takes_bare_plans(&self) -> bool {
+        true
+    }
+
+    fn load_bare(&'static self, node: &str, plan: Bytes) -> Result<(Arc<dyn Engine>, Vec<Profile>), EngineError> {
+        let _current = self.context.enter()?;
+        let _loads = cuda::no_capture();
+        let engine = TrtEngine::load(self, node, &plan, false)?;
+        let profiles = engine.bare_profiles()?;
+        Ok((Arc::new(engine), profiles))
     }
 
     fn load(&'static self, node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {

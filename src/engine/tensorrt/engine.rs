@@ -2,13 +2,16 @@
 
 use super::aligned::Copies;
 use super::backend::{Block, TensorRt};
+use super::bare;
 use super::replay::Replays;
 use super::safe::{self, Context};
 use crate::cache::pool::Pool;
 use crate::convert::Model;
 use crate::engine::cuda::{self, Stream};
+use crate::engine::interface::{Interface, TensorSpec};
 use crate::engine::{Backend, Bindings, Engine, EngineError, Run, Usage};
 use crate::fault::{self, Point};
+use crate::profile::Profile;
 use crate::settings::Settings;
 use crate::trace;
 use bytes::Bytes;
@@ -36,6 +39,7 @@ pub struct TrtEngine {
     replays: Option<Replays>,
     engine: Option<Arc<safe::Engine>>,
     shape_inputs: Vec<bool>,
+    interface: Interface,
     max_contexts: usize,
     from_disk: bool,
 }
@@ -51,8 +55,17 @@ impl TrtEngine {
             .iter()
             .map(|input| input.as_ref().is_some_and(|tensor| tensor.on_host))
             .collect();
+        let spec = |tensor: &safe::Tensor| TensorSpec {
+            dtype: tensor.dtype,
+            shape: tensor.shape.clone(),
+        };
+        let interface = Interface {
+            inputs: engine.inputs().iter().map(|input| input.as_ref().map(spec)).collect(),
+            outputs: engine.outputs().iter().map(spec).collect(),
+        };
         let settings = Settings::current();
         Ok(TrtEngine {
+            interface,
             backend,
             pools: RwLock::default(),
             replays: settings.cuda_graphs.then(|| Replays::new(backend, &engine)).flatten(),
@@ -100,35 +113,9 @@ impl TrtEngine {
         }
     }
 
-    /// Holds a call's tensors against the plan's: a plan from a file may be another node's.
-    fn check(&self, io: &dyn Bindings) -> Result<(), EngineError> {
-        let engine = self.engine();
-        let (inputs, known) = (io.inputs(), engine.inputs());
-        if known.len() > inputs.len() {
-            let why = format!("the plan takes {} inputs, the node has {}", known.len(), inputs.len());
-            return Err(EngineError::Run(why));
-        }
-        for (i, (known, input)) in known.iter().zip(inputs).enumerate() {
-            if let Some(known) = known.as_ref().filter(|known| known.dtype != input.dtype) {
-                return Err(EngineError::Run(format!(
-                    "input {i} is {}, the plan takes {}",
-                    input.dtype, known.dtype
-                )));
-            }
-        }
-        for (i, known) in engine.outputs().iter().enumerate() {
-            match io.output_dtype(i) {
-                Some(dtype) if dtype == known.dtype => {}
-                other => {
-                    return Err(EngineError::Run(format!(
-                        "the plan gives output {i} as {}, the node has {}",
-                        known.dtype,
-                        other.map_or("no such output".to_string(), |dtype| dtype.to_string())
-                    )));
-                }
-            }
-        }
-        Ok(())
+    /// The profiles of a plan that came without a container.
+    pub(super) fn bare_profiles(&self) -> Result<Vec<Profile>, EngineError> {
+        bare::profiles(self.engine())
     }
 
     fn pool(&self, profile: usize, stream: Stream) -> Arc<Pool<Slot>> {
@@ -160,6 +147,10 @@ impl Engine for TrtEngine {
         self.backend
     }
 
+    fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
     fn shape_inputs(&self) -> &[bool] {
         &self.shape_inputs
     }
@@ -184,7 +175,6 @@ impl Engine for TrtEngine {
             .stream()
             .ok_or_else(|| EngineError::Run("an engine of TensorRT's was called without a GPU".to_string()))?;
         let _current = self.backend.context.enter()?;
-        self.check(io)?;
         if let Some(replays) = &self.replays
             && let Some(run) = replays.run(self.engine(), profile, stream, io)?
         {

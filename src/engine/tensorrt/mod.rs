@@ -7,6 +7,7 @@
 
 mod aligned;
 mod backend;
+mod bare;
 mod build;
 mod engine;
 mod precision;

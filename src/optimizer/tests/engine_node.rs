@@ -76,6 +76,7 @@ fn the_engine_node_has_every_attribute_of_the_op() {
         "_allow_build_at_runtime",
         "_profile_generation_mode",
         "_tftrt_report",
+        "_tftrt_segment_hash",
     ]);
     in_op_def.sort_unstable();
     assert_eq!(engine.attr.keys().collect::<Vec<_>>(), in_op_def);

@@ -4,10 +4,10 @@ use super::Context;
 use crate::engine::cuda::{self, Stream};
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
-use crate::engine::tensorrt::sys::{EngineObject, Library, RuntimeObject};
-use crate::graph::DType;
+use crate::engine::tensorrt::sys::{EngineObject, Library, RuntimeObject, Selector};
+use crate::graph::{DType, PartialShape};
 use parking_lot::Mutex;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 /// One input or output of an engine.
@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub struct Tensor {
     pub name: CString,
     pub dtype: DType,
+    /// As far as the plan says it: open sizes are those of the profiles.
+    pub shape: PartialShape,
     /// Whether TensorRT wants it in the host's memory: a shape tensor.
     pub on_host: bool,
 }
@@ -52,7 +54,8 @@ impl Engine {
             let c_name = CString::new(name.as_str()).map_err(|_| scope.inputs(format!("tensor name {name:?} holds a NUL")))?;
             let facts = object.tensor_facts(&c_name)?;
             let is_output = Some(facts.mode) == output;
-            dynamic |= !is_output && (facts.shape_io || object.shape(&c_name)?.0.iter().any(|&size| size < 0));
+            let dims = object.shape(&c_name)?.0;
+            dynamic |= !is_output && (facts.shape_io || dims.iter().any(|&size| size < 0));
             let list = if is_output { &mut outputs } else { &mut inputs };
             if number >= list.len() {
                 if number > MOST_TENSORS {
@@ -66,6 +69,7 @@ impl Engine {
             list[number] = Some(Tensor {
                 name: c_name,
                 dtype,
+                shape: PartialShape::from_dims(&dims),
                 on_host,
             });
         }
@@ -100,6 +104,19 @@ impl Engine {
 
     pub fn outputs(&self) -> &[Tensor] {
         &self.outputs
+    }
+
+    /// How many profiles it has.
+    pub fn profiles(&self) -> usize {
+        self.profiles
+    }
+
+    /// One end of what a profile allows an input; no sizes where the plan has no such profile or input.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where the version does not tell.
+    pub fn profile_shape(&self, input: &CStr, profile: usize, end: Selector) -> Result<Vec<i64>, Error> {
+        Ok(self.object.profile_shape(input, profile, end)?.0)
     }
 
     /// Bytes of device memory that a run works in, whatever its shapes.

@@ -8,6 +8,7 @@ mod plan;
 mod profiles;
 mod timing;
 
+pub use super::sys::Selector;
 pub use build::{Builders, BuiltPlan, PlanRequest, build_plan};
 pub use context::Context;
 pub use engine::{Engine, Tensor};

@@ -4,7 +4,7 @@
 
 use super::allocator::Allocator;
 use super::calls::{Builder, HostMemory, Inspector, Owned, text, vcall};
-use super::calls::{CudaEngine, ExecutionContext, Runtime};
+use super::calls::{CudaEngine, ExecutionContext, Runtime, Selector};
 use super::dims::{Dims, Dims32, Dims64};
 use super::library::Library;
 use super::slots::MissingMethod;
@@ -147,6 +147,36 @@ impl EngineObject {
         // SAFETY: `int32_t getNbOptimizationProfiles() const`.
         let count = unsafe { vcall!(self.engine.implementation(), slot, fn() -> i32,) };
         Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// `getProfileShape`; no sizes where there is no such profile or input.
+    pub fn profile_shape(&self, name: &CStr, profile: usize, end: Selector) -> Result<Dims, MissingMethod> {
+        let slot = self.engine.index(self.library().slots.engine.profile_shape)?;
+        let (this, profile) = (self.engine.implementation(), i32::try_from(profile).unwrap_or(i32::MAX));
+        // SAFETY: `Dims getProfileShape(char const*, int32_t, OptProfileSelector) const`, `Dims` as wide as the version has it.
+        Ok(unsafe {
+            if self.engine.wide_dims() {
+                vcall!(
+                    this,
+                    slot,
+                    fn(*const c_char, i32, i32) -> Dims64,
+                    name.as_ptr(),
+                    profile,
+                    end as i32
+                )
+                .shape()
+            } else {
+                vcall!(
+                    this,
+                    slot,
+                    fn(*const c_char, i32, i32) -> Dims32,
+                    name.as_ptr(),
+                    profile,
+                    end as i32
+                )
+                .shape()
+            }
+        })
     }
 
     /// `getDeviceMemorySizeV2`, or where there is only that, `getDeviceMemorySize`: bytes of scratch that a context needs.

@@ -146,6 +146,7 @@ slots! {
         tensor_shape = "getTensorShape",
         is_shape_io = "isShapeInferenceIO",
         profile_count = "getNbOptimizationProfiles",
+        profile_shape = "getProfileShape",
         create_context = "createExecutionContext(strategy)",
         create_context_without_memory = "createExecutionContextWithoutDeviceMemory",
         scratch_size = "getDeviceMemorySize",
