@@ -61,7 +61,7 @@ def test_what_became_of_its_engines_is_told(name, served, models):
         for text in rejected:
             assert where in text and "a bare TensorRT plan" in text and "onnxruntime does not try it" in text
             assert "built anew" in text and "else the native segment runs" in text
-            assert text in told["log"]
+        assert rejected[0] in told["log"]
         if not old.static:
             assert f"engine 0 for {[list(shape) for shape in old.built[0]]}" in rejected[0]
     else:
