@@ -75,7 +75,7 @@ pub fn open(file: &Path, engine: &str) -> Result<File, PlaceError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(CWD, &model, flags, Mode::empty()).map_err(io::Error::from)?;
     let has = |name: &&str| rustix::fs::statat(&folder, *name, AtFlags::empty()).is_ok();
-    if !SAVED_MODEL.iter().any(|name| has(&name)) {
+    if !SAVED_MODEL.iter().any(has) {
         return Err(no_model(&model));
     }
     let name = Path::new("assets").join(file.file_name().unwrap_or_default());

@@ -43,6 +43,37 @@ pub struct Attrs {
 }
 
 impl Attrs {
+    /// The same for the node of a model that is loaded again; most likely another one for another model. Names of functions are left out:
+    /// a load may change them.
+    pub fn key(&self) -> u64 {
+        let text = format!(
+            "{:?}",
+            (
+                (
+                    &self.node,
+                    &self.input_types,
+                    &self.input_shapes,
+                    self.capacity,
+                    self.max_batch_size
+                ),
+                (
+                    self.workspace_bytes,
+                    self.precision,
+                    self.strategy,
+                    self.static_engine,
+                    self.allow_build_at_runtime
+                ),
+                (
+                    self.implicit_batch,
+                    self.segment.is_some(),
+                    crc32c::crc32c(&self.plan),
+                    crc32c::crc32c(&self.calibration_data)
+                ),
+            )
+        );
+        super::said::hash(&text)
+    }
+
     /// Reads a serialized `NodeDef`. An error names the node, the attribute and what it takes.
     pub fn parse(node_def: Bytes) -> Result<Attrs, Status> {
         let def = tf::NodeDef::decode(node_def)

@@ -94,6 +94,7 @@ impl EngineOp {
         }
         let found = call.resource(&self.attrs.engine, self.attrs.capacity)?;
         found.owned_by_call();
+        found.known_by(self.attrs.key());
         *self.resource.write() = Arc::downgrade(&found);
         self.known.store(false, Relaxed);
         Ok(found)

@@ -102,11 +102,11 @@ impl Job {
         }
         // Values that the engine does not ask for are no reason to refuse a call.
         values::keep_only(&mut profiles, engine.shape_inputs());
-        if let Some(folder) = Settings::current().export_trt_engines_path {
-            if let Err(why) = export(&folder, &self.attrs.engine, &*engine, &profiles) {
-                let text = format!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {why}; the engine is not exported");
-                self.resource.note(Topic::Export, &self.attrs.node, &text);
-            }
+        if let Some(folder) = Settings::current().export_trt_engines_path
+            && let Err(why) = export(&folder, &self.attrs.engine, &*engine, &profiles)
+        {
+            let text = format!("TF_TRT_EXPORT_TRT_ENGINES_PATH: {why}; the engine is not exported");
+            self.resource.note(Topic::Export, &self.attrs.node, &text);
         }
         Ok(Built { engine, profiles })
     }

@@ -45,6 +45,8 @@ pub struct Resource {
     told: Mutex<Told>,
     /// The lines that it may write to the log.
     budget: Mutex<Budget>,
+    /// Whether a file says which model it is of.
+    has_file: AtomicBool,
 }
 
 /// What was said of a resource's engines, beside why calls run natively.
@@ -100,7 +102,8 @@ impl Resource {
             rejected_plans: AtomicU64::new(0),
             lost: Mutex::default(),
             told: Mutex::default(),
-            budget: Mutex::new(Budget::of(name, None)),
+            has_file: AtomicBool::new(false),
+            budget: Mutex::new(Budget::of_node(name, 0)),
         });
         let mut all = RESOURCES.lock();
         all.retain(|r| r.strong_count() > 0);
@@ -199,7 +202,8 @@ impl Resource {
     /// Reads an asset file. A file that is missing or cannot be opened is an error. What is in it
     /// and cannot be used is rejected with a word, and the engines are built anew when they are needed.
     fn read(&self, file: &Path, capacity: i64, gpu: Option<Gpu>, load: u64) -> Result<(), Status> {
-        *self.budget.lock() = Budget::of(&self.name, Some(file));
+        self.has_file.store(true, Relaxed);
+        *self.budget.lock() = Budget::of_file(&self.name, file);
         if capacity != self.capacity {
             let text = format!(
                 "it was made for {} cached engines; max_cached_engines_count={capacity} comes too late",
@@ -339,6 +343,13 @@ impl Resource {
         keep(&mut self.told.lock().rejected, why);
         if let Some(nth) = self.said(topic, why) {
             tracing::error!("engine '{}': {why}{nth}", self.name);
+        }
+    }
+
+    /// A node uses it, which says which model it is of where no file does.
+    pub fn known_by(&self, node: u64) {
+        if !self.has_file.load(Relaxed) {
+            *self.budget.lock() = Budget::of_node(&self.name, node);
         }
     }
 

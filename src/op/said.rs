@@ -106,13 +106,17 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget of the engine `name`, in the model that `file` belongs to. A converted model that has no file is known by what its
-    /// engines' names begin with.
-    pub fn of(name: &str, file: Option<&Path>) -> Budget {
-        let model = match file {
-            Some(file) => hash(&("file", file.parent())),
-            None => hash(&("graph", name.rsplit_once('_').map_or(name, |(graph, _)| graph))),
-        };
+    /// The budget of the engine `name`, in the model that `file` belongs to.
+    pub fn of_file(name: &str, file: &Path) -> Budget {
+        Budget::of(name, hash(&("file", file.parent())))
+    }
+
+    /// The budget of an engine without a file, which is known by its node: models that do not know of each other name engines alike.
+    pub fn of_node(name: &str, node: u64) -> Budget {
+        Budget::of(name, hash(&("node", name, node)))
+    }
+
+    fn of(name: &str, model: u64) -> Budget {
         let lines = ENGINE_LINES.lock().entry(hash(&(model, name))).clone();
         Budget { model, lines }
     }
@@ -168,7 +172,7 @@ fn is_power_of_ten(mut n: u64) -> bool {
     n == 1
 }
 
-fn hash(what: &impl Hash) -> u64 {
+pub fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     hasher.finish()
@@ -195,7 +199,7 @@ mod tests {
     use std::path::PathBuf;
 
     fn budget(name: &str, model: &str) -> Budget {
-        Budget::of(name, Some(&PathBuf::from(model).join("assets")))
+        Budget::of_file(name, &PathBuf::from(model).join("assets"))
     }
 
     fn said(budget: &Budget, topic: Topic, texts: impl Iterator<Item = String>) -> usize {
@@ -250,6 +254,14 @@ mod tests {
             one.count(Topic::Native(Kind::NoBackend), "none").is_some()
         });
         assert_eq!(calls.count(), 8 + 3);
+    }
+
+    #[test]
+    fn engines_without_files_are_told_apart_by_their_nodes() {
+        let topic = Topic::Native(Kind::NoBackend);
+        assert!(Budget::of_node("n", 1).count(topic, "none").is_some());
+        assert!(Budget::of_node("n", 1).count(topic, "none").is_none());
+        assert!(Budget::of_node("n", 2).count(topic, "none").is_some());
     }
 
     #[test]

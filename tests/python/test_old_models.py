@@ -61,7 +61,7 @@ def test_what_became_of_its_engines_is_told(name, served, models):
         for text in rejected:
             assert where in text and "a bare TensorRT plan" in text and "onnxruntime does not try it" in text
             assert "built anew" in text and "else the native segment runs" in text
-            assert text in told["log"]
+        assert rejected[0] in told["log"]
         if not old.static:
             assert f"engine 0 for {[list(shape) for shape in old.built[0]]}" in rejected[0]
     else:
@@ -71,7 +71,8 @@ def test_what_became_of_its_engines_is_told(name, served, models):
     if old.precision == "INT8" and "B" in CALLS[name]:
         assert "precision_mode INT8: onnxruntime computes in FP32" in notes
     assert ("calibration data" in notes) == bool(old.calibration_data)
-    assert all(text in told["log"] for text in mine["notes"] + mine["native_reasons"])
+    # The log says the first of each kind; all are in tftrt.stats().
+    assert all(text in told["log"] for text in mine["notes"] + mine["native_reasons"][:1])
     if not old.allow_build:
         assert "allow_build_at_runtime=false" in native
         assert ("1 saved plan cannot be used here" in native) == (old.plans == "bare")
