@@ -13,6 +13,7 @@ mod batch;
 mod border;
 mod candidates;
 mod cluster;
+mod constants;
 mod device;
 mod frames;
 mod options;
@@ -20,13 +21,14 @@ mod order;
 
 pub use batch::Batch;
 pub use border::OUTPUT_TYPES;
+pub use constants::Constants;
 pub use device::Device;
 pub use frames::Frames;
 pub use options::{DEFAULT_MAX_ENGINES, SegmentOptions};
 pub use order::topological_order;
 
 use crate::convert::Reason;
-use crate::graph::{Graph, NodeId, Port};
+use crate::graph::{Graph, NodeId};
 use border::Borders;
 use candidates::{Judge, Traits};
 pub use candidates::{keeps_to_itself, steers};
@@ -81,65 +83,6 @@ pub struct Request<'a> {
 /// Ops that hand their input on: they are no reason to build an engine.
 pub fn passes_through(op: &str) -> bool {
     matches!(op, "Identity" | "Snapshot" | "StopGradient")
-}
-
-/// The constants that engines may hold copies of: `Const` nodes, and nodes that only hand such a constant on. They are no
-/// candidates themselves, so no engine ever gives one out; each segment takes in what its nodes need.
-pub struct Constants {
-    /// For each node, what hands the constant to it: itself for a `Const`.
-    source: Vec<Option<NodeId>>,
-    /// Constants that wait for nothing. To run after one of these is no order at all.
-    free: Vec<bool>,
-}
-
-impl Constants {
-    fn new(graph: &Graph, order: &[NodeId], usable: impl Fn(NodeId) -> bool) -> Constants {
-        let mut source: Vec<Option<NodeId>> = vec![None; graph.nodes.len()];
-        let mut free = vec![false; graph.nodes.len()];
-        for &id in order {
-            let node = &graph.nodes[id];
-            source[id] = match node.op() {
-                "Const" => Some(id),
-                op if passes_through(op) => node
-                    .inputs
-                    .first()
-                    .filter(|port| port.index == 0 && source[port.node].is_some())
-                    .map(|port| port.node),
-                _ => None,
-            }
-            .filter(|_| usable(id));
-            free[id] = node.control_inputs.is_empty() && source[id].is_some_and(|from| from == id || free[from]);
-        }
-        Constants { source, free }
-    }
-
-    /// Whether `id` gives a constant.
-    pub fn contains(&self, id: NodeId) -> bool {
-        self.source[id].is_some()
-    }
-
-    /// Whether `id` gives a constant that waits for nothing.
-    pub fn is_free(&self, id: NodeId) -> bool {
-        self.free[id]
-    }
-
-    /// The nodes that give the constant at `port`, from the `Const` on; `None` where it is none that may be copied.
-    pub fn chain(&self, port: Port) -> Option<Vec<NodeId>> {
-        if port.index != 0 {
-            return None;
-        }
-        let mut at = port.node;
-        let mut chain = vec![at];
-        loop {
-            let next = self.source[at]?;
-            if next == at {
-                chain.reverse();
-                return Some(chain);
-            }
-            chain.push(next);
-            at = next;
-        }
-    }
 }
 
 /// Finds the segments of `graph`. Err: the names of nodes on a cycle that no loop explains.

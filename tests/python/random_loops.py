@@ -30,6 +30,7 @@ class Draft:
     """A graph while it is traced: its random choices, what there is, and the inputs that all parts may read."""
 
     rng: np.random.Generator
+    batch: int | None
     sequence: tf.Tensor
     steps: tf.Tensor
 
@@ -80,7 +81,7 @@ class Draft:
         invariant = self.pick(values)
         reads = outer is None and self.chance(0.7)
         last = tf.shape(self.sequence)[1] - 1
-        listed = tf.TensorArray(tf.float32, size=last + 1, element_shape=[None, WIDTH]) if reads and self.chance(0.4) else None
+        listed = tf.TensorArray(tf.float32, size=last + 1, element_shape=[self.batch, WIDTH]) if reads and self.chance(0.4) else None
         if listed is not None:
             listed = listed.unstack(tf.transpose(self.sequence, [1, 0, 2]))
         backwards, masked, holds = self.chance(0.4), self.chance(0.4), outer is None and self.chance(0.25)
@@ -88,7 +89,7 @@ class Draft:
         if widths:  # Native TensorFlow stacks no list to which nothing was written.
             rounds = tf.maximum(rounds, 1)
         size = rounds if self.chance(0.7) else rounds + 1
-        arrays = [tf.TensorArray(tf.float32, size=size, element_shape=[None, w] if self.chance(0.8) else None) for w in widths]
+        arrays = [tf.TensorArray(tf.float32, size=size, element_shape=[self.batch, w] if self.chance(0.8) else None) for w in widths]
         uneven, seed = self.chance(0.3), self.number(0, 1 << 30)
 
         def goes_on(i, total, *_):
@@ -117,13 +118,12 @@ class Draft:
             return [i + 1, total, *state, *lists]
 
         start = [tf.constant(0), tf.zeros_like(first[0]), *first, *arrays]
-        shapes = [tf.TensorShape([]), *[tf.TensorShape([None, WIDTH])] * (1 + len(first)), *[tf.TensorShape(None)] * len(arrays)]
-        with_shapes = {"shape_invariants": shapes} if self.chance(0.5) and not arrays else {}
-        _, total, *ends = tf.while_loop(goes_on, body, start, **with_shapes)
+        shapes = [tf.TensorShape([]), *[tf.TensorShape([self.batch, WIDTH])] * (1 + len(first)), *[tf.TensorShape(None)] * len(arrays)]
+        _, total, *ends = tf.while_loop(goes_on, body, start, shape_invariants=shapes)
         found = [total, *ends[: len(first)]]
         for one, width in zip(ends[len(first) :], widths):
             summed = tf.reduce_sum(one.stack(), axis=0) * 0.1
-            found.append(tf.reshape(summed if width == WIDTH else tf.concat([summed, summed], -1), [-1, WIDTH]))
+            found.append(tf.reshape(summed if width == WIDTH else tf.concat([summed, summed], -1), [self.batch or -1, WIDTH]))
         # Not all of what a loop gives is taken.
         return [found[i] for i in sorted(self.rng.permutation(len(found))[: self.number(1, len(found))])]
 
@@ -133,7 +133,7 @@ def program(seed: int):
 
     @tf.autograph.experimental.do_not_convert
     def function(sequence, row, steps):
-        draft = Draft(np.random.default_rng(seed), sequence, steps)
+        draft = Draft(np.random.default_rng(seed), batch(seed), sequence, steps)
         values = [row, tf.reduce_mean(sequence, axis=1) + row]
         made = []
         for _ in range(draft.number(1, 3)):
