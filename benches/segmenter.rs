@@ -162,6 +162,65 @@ fn random_30_percent_native(g: &mut Nodes, count: usize) {
     }
 }
 
+/// Opens a loop around `first`: its number. Nodes: Enter, Merge, the condition, LoopCond, Switch; the loop is closed at node `back`.
+fn open_loop(g: &mut Nodes, frame: &str, first: usize, back: usize, cond: Option<usize>) -> usize {
+    let enter = g.op("Enter", &[first]);
+    let name = Some(Value::S(frame.as_bytes().to_vec().into()));
+    g.nodes[enter].attr.insert("frame_name".to_string(), tf::AttrValue { value: name });
+    let merge = g.op("Merge", &[enter, back]);
+    let cond = cond.unwrap_or_else(|| {
+        let test = g.op(NATIVE, &[merge]);
+        g.op("LoopCond", &[test])
+    });
+    g.op("Switch", &[merge, cond])
+}
+
+/// A chain with a loop in it every 20 nodes, and a way past each: engines before, in and behind thousands of loops.
+fn many_loops(g: &mut Nodes, count: usize) {
+    while g.len() < count {
+        let begin = g.add(&[g.len() - 1]);
+        let back = g.len() + 15;
+        let switch = open_loop(g, &format!("loop{back}"), begin, back, None);
+        g.add(&[switch]);
+        while g.len() < back {
+            g.add(&[g.len() - 1]);
+        }
+        g.op("NextIteration", &[g.len() - 1]);
+        let exit = g.op("Exit", &[switch]);
+        g.add(&[exit, begin]);
+    }
+    g.op(NATIVE, &[g.len() - 1]);
+}
+
+/// One loop of a thousand variables and more, each handed on to the next, with chains around it that go past it.
+fn one_loop_of_many_variables(g: &mut Nodes, count: usize) {
+    let variables = count / 10;
+    let begins: Vec<usize> = (0..variables).map(|_| g.add(&[g.len() - 1])).collect();
+    let first = g.len();
+    let back = |at: usize| first + 5 + 3 * (variables - 1) + 2 + 2 * at;
+    let mut switches = Vec::new();
+    let mut cond = None;
+    for (at, &begin) in begins.iter().enumerate() {
+        switches.push(open_loop(g, "loop", begin, back(at), cond));
+        cond = cond.or(Some(g.len() - 2));
+    }
+    while g.len() < back(0) - 1 {
+        g.add(&[g.len() - 1]);
+    }
+    for at in 0..variables {
+        g.add(&[switches[(at + 1) % variables]]);
+        g.op("NextIteration", &[g.len() - 1]);
+    }
+    for (at, &switch) in switches.iter().enumerate() {
+        let exit = g.op("Exit", &[switch]);
+        g.add(&[exit, begins[at]]);
+    }
+    while g.len() < count {
+        g.add(&[g.len() - 1]);
+    }
+    g.op(NATIVE, &[g.len() - 1]);
+}
+
 /// A graph's maker: it adds nodes up to about so many.
 type Shape = fn(&mut Nodes, usize);
 
@@ -172,6 +231,8 @@ const SHAPES: &[(&str, Shape)] = &[
     ("ladder with islands", ladder_with_islands),
     ("many clusters", many_clusters),
     ("random, 30% native", random_30_percent_native),
+    ("many loops", many_loops),
+    ("one loop of many variables", one_loop_of_many_variables),
 ];
 
 fn bench(criterion: &mut Criterion) {

@@ -5,6 +5,7 @@
 //! is and the report says why; the graph never fails for it.
 
 mod body;
+mod check;
 mod constants;
 mod engine_node;
 mod flow;
@@ -42,7 +43,7 @@ pub enum OptimizeError {
     Parameter { name: String, takes: String, found: String },
     #[error("the graph '{id}' cannot be converted: {source}")]
     Graph { id: String, source: GraphError },
-    #[error("the graph '{id}' cannot be converted: nodes {names} are on or behind a cycle that is no loop")]
+    #[error("the graph '{id}' cannot be converted: nodes {names} are on a cycle that is no loop")]
     Cycle { id: String, names: String },
     #[error("the graph '{id}' is not converted, because putting the engines in failed ({why}); this is a bug in tftrt")]
     Internal { id: String, why: String },
@@ -95,7 +96,12 @@ pub struct Context<'a> {
     pub message_limit: usize,
     /// Whether drawings are wanted.
     pub draw: bool,
+    /// What finds the segments.
+    pub segment: &'a Segmenter<'a>,
 }
+
+/// [`segment::segment`], or what a test has in its place.
+pub type Segmenter<'a> = dyn Fn(&Graph, &segment::Request<'_>) -> Result<(segment::Segmentation, segment::Constants), Vec<String>> + 'a;
 
 /// What came of a graph.
 #[derive(Debug, Default)]
@@ -135,6 +141,7 @@ pub fn optimize(params: &Params, item: Item<'_>, host: &dyn Host) -> Result<Opti
         counter: &GRAPHS,
         message_limit: MESSAGE_LIMIT,
         draw: settings.export_graph_viz_path.is_some(),
+        segment: &segment::segment,
     };
     check_op_names(host, &settings);
     let id = item.id.to_string();
@@ -307,7 +314,7 @@ fn attempt(
         supports: context.supports,
         is_stateful: &|op| context.host.is_stateful(op),
     };
-    let (found, constants) = segment::segment(&graph, &request).map_err(|names| OptimizeError::Cycle {
+    let (found, constants) = (context.segment)(&graph, &request).map_err(|names| OptimizeError::Cycle {
         id: id.into(),
         names: some_of(&names),
     })?;
@@ -336,25 +343,42 @@ fn attempt(
         versions,
         explicit_precision: graph.nodes.iter().any(|node| is_explicit(node.op())),
     };
+    let internal = |why| OptimizeError::Internal { id: id.into(), why };
     let mut membership = Membership::new(&graph, &constants, &segments);
-    let mut made = Vec::new();
+    let (mut engines, mut functions, mut nodes): (Vec<Engine>, Vec<tf::FunctionDef>, Vec<tf::NodeDef>) = Default::default();
     if !segments.is_empty() {
         let number = graph_number(context.counter, &graph, library.as_ref());
         // A segment that fails goes back into the graph, and the others are cut again: they may now owe it a tensor.
         loop {
             let mut failed = Vec::new();
-            made.clear();
+            engines.clear();
+            functions.clear();
             let taken = membership.taken_ports(segments.len());
             for (at, segment) in segments.iter().enumerate() {
                 let name = format!("TRTEngineOp_{number:03}_{at:03}");
                 let cut = membership.cut(at, segment, &taken[at]);
                 match cut.and_then(|cut| maker.engine(&name, segment, cut)) {
-                    Ok(engine) => made.push(engine),
+                    Ok((engine, mut own)) => {
+                        engines.push(engine);
+                        functions.append(&mut own);
+                    }
                     Err(why) => failed.push((at, why)),
                 }
             }
-            if failed.is_empty() {
+            if segments.is_empty() {
                 break;
+            }
+            if failed.is_empty() {
+                match check::rewritten(&membership, &engines, &segments) {
+                    Ok(sorted) => {
+                        nodes = sorted;
+                        break;
+                    }
+                    Err(check::Wrong::Graph(why)) => return Err(internal(why)),
+                    Err(check::Wrong::Engines(wrong, why)) => {
+                        failed.extend(wrong.into_iter().map(|at| (at, format!("{why}; this is a bug in tftrt"))));
+                    }
+                }
             }
             for (at, why) in failed.into_iter().rev() {
                 let segment = segments.remove(at);
@@ -370,26 +394,23 @@ fn attempt(
             membership = Membership::new(&graph, &constants, &segments);
         }
     }
-    let drawings = told.drawings(&membership, &made, &native);
+    let drawings = told.drawings(&membership, &engines, &native);
     if segments.is_empty() {
         return done(Outcome::unchanged(told.record(&native, &[], &[]), drawings));
     }
-    let (mut engines, functions): (Vec<Engine>, Vec<Vec<tf::FunctionDef>>) = made.into_iter().unzip();
     for (engine, segment) in engines.iter().zip(&segments) {
         tracing::info!("{} replaces {} nodes of the graph '{id}'.", engine.node.name, segment.nodes.len());
         told.log(engine, segment);
     }
     let record = told.record(&native, &engines, &segments);
-    if let Some(first) = engines.first_mut() {
+    if let Some(first) = nodes.iter_mut().find(|node| node.name == engines[0].node.name) {
         let text = Value::S(record.json().to_string().into());
-        first.node.attr.insert(report::ATTRIBUTE.into(), body::attr(text));
+        first.attr.insert(report::ATTRIBUTE.into(), body::attr(text));
     }
-    let internal = |why| OptimizeError::Internal { id: id.into(), why };
-    let mut nodes = rewrite::sorted(rewrite::rewrite(&membership, &engines)).map_err(internal)?;
     // A call that came into no engine is one as before.
     nodes.iter_mut().for_each(|node| drop(node.attr.remove(inner::GRAPHS)));
     let mut library = library.take().unwrap_or_default();
-    library.function.extend(functions.into_iter().flatten());
+    library.function.extend(functions);
     #[allow(deprecated)]
     let rewritten = tf::GraphDef {
         node: nodes,
@@ -491,12 +512,7 @@ impl Told<'_> {
         }
     }
 
-    fn drawings(
-        &self,
-        membership: &Membership<'_>,
-        made: &[(Engine, Vec<tf::FunctionDef>)],
-        native: &BTreeMap<NodeId, Reason>,
-    ) -> Option<[String; 2]> {
+    fn drawings(&self, membership: &Membership<'_>, engines: &[Engine], native: &BTreeMap<NodeId, Reason>) -> Option<[String; 2]> {
         let order = self.context.draw.then(|| segment::topological_order(self.graph).ok()).flatten()?;
         let fates: Vec<Fate<'_>> = (0..self.graph.nodes.len())
             .map(|id| match membership.home[id] {
@@ -504,7 +520,7 @@ impl Told<'_> {
                 None => Fate::Native(native.get(&id).map_or("it is a constant", String::as_str)),
             })
             .collect();
-        let engines: Vec<String> = made.iter().map(|(engine, _)| engine.node.name.clone()).collect();
+        let engines: Vec<String> = engines.iter().map(|engine| engine.node.name.clone()).collect();
         let drawing = Drawing {
             id: self.id,
             graph: self.graph,

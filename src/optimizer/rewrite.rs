@@ -1,7 +1,7 @@
 //! The graph with engines in the place of segments.
 
 use super::body::{Cut, Membership, input_text, keep_colocations};
-use crate::graph::{Graph, NodeId, Port};
+use crate::graph::{NodeId, Port};
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -90,16 +90,4 @@ fn idle_constants(membership: &Membership<'_>, engines: &[Engine]) -> HashSet<No
         }
     }
     idle
-}
-
-/// The nodes in topological order. Err: the names of nodes on a cycle.
-pub fn sorted(nodes: Vec<tf::NodeDef>) -> Result<Vec<tf::NodeDef>, String> {
-    let def = tf::GraphDef {
-        node: nodes,
-        ..Default::default()
-    };
-    let graph = Graph::new(def, HashMap::new()).map_err(|error| error.to_string())?;
-    let order = crate::segment::topological_order(&graph).map_err(|names| format!("a cycle through {}", names.join(", ")))?;
-    let mut nodes: Vec<Option<tf::NodeDef>> = graph.nodes.into_iter().map(|node| Some(node.def)).collect();
-    Ok(order.into_iter().filter_map(|id| nodes[id].take()).collect())
 }

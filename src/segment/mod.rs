@@ -2,7 +2,7 @@
 //!
 //! 1. [`candidates`] excludes nodes one by one, each with a reason in words.
 //! 2. [`border`] excludes what would need a border that `TRTEngineOp` cannot have.
-//! 3. [`cluster`] merges what is left along data edges, never to a cycle. Where that parts two nodes whose edge cannot be a
+//! 3. [`cluster`] merges what is left along data edges, never to a cycle, also not through a loop ([`frames`]). Where that parts two nodes whose edge cannot be a
 //!    border, both are excluded and 3 runs again.
 //! 4. Constants that only one segment takes become part of it, and segments that are not worth an engine are dropped. Where
 //!    others that touch are left, 3 runs again: what was dropped may have kept them apart.
@@ -13,18 +13,22 @@ mod batch;
 mod border;
 mod candidates;
 mod cluster;
+mod constants;
 mod device;
+mod frames;
 mod options;
 mod order;
 
 pub use batch::Batch;
 pub use border::OUTPUT_TYPES;
+pub use constants::Constants;
 pub use device::Device;
+pub use frames::Frames;
 pub use options::{DEFAULT_MAX_ENGINES, SegmentOptions};
 pub use order::topological_order;
 
 use crate::convert::Reason;
-use crate::graph::{Graph, NodeId, Port};
+use crate::graph::{Graph, NodeId};
 use border::Borders;
 use candidates::{Judge, Traits};
 pub use candidates::{keeps_to_itself, steers};
@@ -81,68 +85,11 @@ pub fn passes_through(op: &str) -> bool {
     matches!(op, "Identity" | "Snapshot" | "StopGradient")
 }
 
-/// The constants that engines may hold copies of: `Const` nodes, and nodes that only hand such a constant on. They are no
-/// candidates themselves, so no engine ever gives one out; each segment takes in what its nodes need.
-pub struct Constants {
-    /// For each node, what hands the constant to it: itself for a `Const`.
-    source: Vec<Option<NodeId>>,
-    /// Constants that wait for nothing. To run after one of these is no order at all.
-    free: Vec<bool>,
-}
-
-impl Constants {
-    fn new(graph: &Graph, order: &[NodeId], usable: impl Fn(NodeId) -> bool) -> Constants {
-        let mut source: Vec<Option<NodeId>> = vec![None; graph.nodes.len()];
-        let mut free = vec![false; graph.nodes.len()];
-        for &id in order {
-            let node = &graph.nodes[id];
-            source[id] = match node.op() {
-                "Const" => Some(id),
-                op if passes_through(op) => node
-                    .inputs
-                    .first()
-                    .filter(|port| port.index == 0 && source[port.node].is_some())
-                    .map(|port| port.node),
-                _ => None,
-            }
-            .filter(|_| usable(id));
-            free[id] = node.control_inputs.is_empty() && source[id].is_some_and(|from| from == id || free[from]);
-        }
-        Constants { source, free }
-    }
-
-    /// Whether `id` gives a constant.
-    pub fn contains(&self, id: NodeId) -> bool {
-        self.source[id].is_some()
-    }
-
-    /// Whether `id` gives a constant that waits for nothing.
-    pub fn is_free(&self, id: NodeId) -> bool {
-        self.free[id]
-    }
-
-    /// The nodes that give the constant at `port`, from the `Const` on; `None` where it is none that may be copied.
-    pub fn chain(&self, port: Port) -> Option<Vec<NodeId>> {
-        if port.index != 0 {
-            return None;
-        }
-        let mut at = port.node;
-        let mut chain = vec![at];
-        loop {
-            let next = self.source[at]?;
-            if next == at {
-                chain.reverse();
-                return Some(chain);
-            }
-            chain.push(next);
-            at = next;
-        }
-    }
-}
-
 /// Finds the segments of `graph`. Err: the names of nodes on a cycle that no loop explains.
 pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Constants), Vec<String>> {
-    let order = topological_order(graph)?;
+    let name = |id: NodeId| graph.nodes[id].name().to_string();
+    let frames = Frames::read(graph).map_err(|cycle| cycle.into_iter().map(name).collect::<Vec<_>>())?;
+    let order: Vec<NodeId> = frames.order().iter().copied().filter(|&id| id < graph.nodes.len()).collect();
     let judge = Judge {
         graph,
         rules: request.rules,
@@ -160,7 +107,10 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
         } else if graph.nodes[id].op() == "Const" {
             judge.constant(id).and(Err(Reason::new()))
         } else {
-            judge.candidate(id)
+            judge.candidate(id).and_then(|traits| match frames.path(id) {
+                Some(_) => Ok(traits),
+                None => Err("Its inputs come from different loops, or from inside and outside of one.".into()),
+            })
         });
     }
     let borders = Borders {
@@ -172,7 +122,7 @@ pub fn segment(graph: &Graph, request: &Request<'_>) -> Result<(Segmentation, Co
     let mut rounds = 0;
     let segments = loop {
         rounds += 1;
-        let groups = settle(graph, &order, &borders, &mut traits);
+        let groups = settle(graph, &frames, &order, &borders, &mut traits);
         let mut segments = collect(graph, &order, &constants, groups);
         let mut reasons = worthless(graph, request, &constants, &segments);
         // What is dropped was in the way of others as a whole, and is not as single nodes: those that touch may be one then, also
@@ -219,10 +169,10 @@ struct Groups {
 }
 
 /// The groups that end where borders may be; candidates for which there is no such end are taken out of `traits`.
-fn settle(graph: &Graph, order: &[NodeId], borders: &Borders<'_>, traits: &mut [Result<Traits, Reason>]) -> Groups {
+fn settle(graph: &Graph, frames: &Frames, order: &[NodeId], borders: &Borders<'_>, traits: &mut [Result<Traits, Reason>]) -> Groups {
     let mut rounds = 0;
     loop {
-        let groups = grow(graph, order, traits);
+        let groups = grow(graph, frames, order, traits);
         rounds += 1;
         // After the last round whole groups go, so that the end is in sight.
         let parted = if rounds <= MOST_ROUNDS {
@@ -237,7 +187,7 @@ fn settle(graph: &Graph, order: &[NodeId], borders: &Borders<'_>, traits: &mut [
 }
 
 /// Merges candidates from outputs to inputs, along data edges.
-fn grow(graph: &Graph, order: &[NodeId], traits: &[Result<Traits, Reason>]) -> Groups {
+fn grow(graph: &Graph, frames: &Frames, order: &[NodeId], traits: &[Result<Traits, Reason>]) -> Groups {
     let count = graph.nodes.len();
     // A node that takes nothing is on no way from one node to another: constants are kept out of the searches.
     let idle: Vec<bool> = (0..count)
@@ -249,7 +199,10 @@ fn grow(graph: &Graph, order: &[NodeId], traits: &[Result<Traits, Reason>]) -> G
             .filter(move |&from| !idle[from])
             .map(move |from| (from, to))
     });
-    let mut clusters = Clusters::new(traits.iter().map(Result::is_ok).collect(), order, edges);
+    let edges = edges.chain(frames.hub_edges().iter().copied());
+    let mut mergeable: Vec<bool> = traits.iter().map(Result::is_ok).collect();
+    mergeable.resize(count + frames.hubs(), false);
+    let mut clusters = Clusters::new(mergeable, frames.order(), edges);
     let mut agreed: Vec<Option<Traits>> = traits.iter().map(|t| t.as_ref().ok().cloned()).collect();
     let mut place = vec![0; count];
     for (at, &id) in order.iter().enumerate() {
@@ -486,6 +439,8 @@ fn part(constants: &Constants, segments: &mut Vec<Segment>, reasons: Vec<Option<
     dropped
 }
 
+#[cfg(test)]
+pub(crate) mod frame_tests;
 #[cfg(test)]
 mod random;
 #[cfg(test)]

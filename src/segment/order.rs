@@ -12,7 +12,7 @@ fn is_merge(op: &str) -> bool {
 }
 
 /// Whether an edge closes a loop: from a NextIteration to a Merge.
-fn is_back_edge(graph: &Graph, from: NodeId, to: NodeId) -> bool {
+pub fn is_back_edge(graph: &Graph, from: NodeId, to: NodeId) -> bool {
     is_merge(graph.nodes[to].op()) && is_next_iteration(graph.nodes[from].op())
 }
 

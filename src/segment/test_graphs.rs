@@ -38,6 +38,13 @@ impl Builder {
         self.typed(DType::FLOAT, name, op, inputs)
     }
 
+    /// An `Enter` of the frame `frame`.
+    pub fn enter(&mut self, name: &str, input: &str, frame: &str) {
+        let node = self.add(name, "Enter", &[input]);
+        let value = Some(tf::attr_value::Value::S(frame.as_bytes().to_vec().into()));
+        node.attr.insert("frame_name".into(), tf::AttrValue { value });
+    }
+
     pub fn graph(&self) -> Graph {
         Graph::new(self.def.clone(), self.shapes.clone()).expect("a graph")
     }

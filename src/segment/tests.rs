@@ -428,21 +428,6 @@ fn unknown_types_do_not_cross_the_border() {
     assert!(excluded["c"].contains("unknown"));
 }
 
-#[test]
-fn a_version_1_loop_is_no_cycle_and_others_are() {
-    let mut b = Builder::default();
-    b.add("in", "Placeholder", &[]);
-    b.add("enter", "NoEnter", &["in"]);
-    b.add("merge", "Merge", &["enter", "next"]);
-    b.add("a", "Relu", &["merge"]);
-    b.add("b", "Relu", &["a"]);
-    b.add("next", "NextIteration", &["b"]);
-    assert_eq!(run(&b, &Setting::default()).0, names(&[&["a", "b"]]));
-    b.def.node[3].input.push("b".into());
-    let graph = b.graph();
-    assert_eq!(topological_order(&graph).unwrap_err(), ["a", "b", "next"]);
-}
-
 /// Near-linear growth: a long chain with side branches, a residual stack and unsupported islands.
 #[test]
 fn fifty_thousand_nodes_are_segmented_in_seconds() {

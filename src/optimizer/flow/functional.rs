@@ -149,10 +149,10 @@ pub fn of_loop(scene: &Scene<'_>, frame: &Frame, around: Option<NodeId>, waits: 
     let mut lists = lists::read(graph, frame, takers, &heads)?;
     let mut args = Args::default();
     let mut firsts = Vec::new();
-    for variable in &frame.variables {
+    for (at, variable) in frame.variables.iter().enumerate() {
         let first = lists.tensor_of(graph, variable.first);
         let info = lists
-            .info(graph, first)
+            .first(graph, at, first)
             .ok_or_else(|| because(graph, first.node, "has an output of unknown type"))?;
         firsts.push(first);
         // One tensor may be what two variables begin with.
@@ -195,8 +195,8 @@ pub fn of_loop(scene: &Scene<'_>, frame: &Frame, around: Option<NodeId>, waits: 
             return Err(format!("its variable '{name}' may have another shape in each round"));
         }
     }
-    let written: Vec<(Port, Port)> = lists.written().collect();
-    for (list, item) in written {
+    let written: Vec<(usize, Port)> = lists.written().collect();
+    for (at, item) in written {
         let item = match item {
             port if frame.reads.contains_key(&port) => inner::arg_name(frame.reads[&port]),
             port => input_text(graph.nodes[port.node].name(), port.index),
@@ -209,10 +209,10 @@ pub fn of_loop(scene: &Scene<'_>, frame: &Frame, around: Option<NodeId>, waits: 
             }
         };
         let dims = trial.shape(&item).map(|dims| dims.into_iter().map(size).collect::<Vec<_>>());
-        // (A size that no tensor but the list itself has is not known, either.)
-        let dims = dims.filter(|dims| !dims.iter().any(|dim| matches!(dim, lists::Size::Of(port, _) if *port == list)));
-        let unknown = || because(graph, list.node, "makes a list whose elements' size is not known before the loop");
-        lists.fill(graph, list, &dims.ok_or_else(unknown)?)?;
+        // (A size that no tensor but a list of the loop has is not known, either.)
+        let of_list = |dim: &lists::Size| matches!(dim, lists::Size::Of(port, _) if lists.is_written(*port));
+        let dims = dims.filter(|dims| !dims.iter().any(of_list));
+        lists.fill(graph, at, dims.as_deref())?;
     }
     // What does not change is handed on.
     for at in frame.variables.len()..args.ports.len() {
@@ -229,7 +229,7 @@ pub fn of_loop(scene: &Scene<'_>, frame: &Frame, around: Option<NodeId>, waits: 
     let mut made = lists.made(around.map(|id| graph.nodes[id].name()));
     let mut input: Vec<String> = Vec::new();
     for (at, &port) in args.ports.iter().enumerate() {
-        let list = frame.variables.get(at).and_then(|variable| lists.empty(graph, variable.first));
+        let list = lists.empty(at);
         input.push(list.unwrap_or_else(|| text(port)));
     }
     input.extend(waits.iter().map(|&id| format!("^{}", graph.nodes[id].name())));

@@ -29,11 +29,23 @@ pub enum Size {
 pub struct Lists {
     /// What the tensors are that stand for lists, by the lists' ports inside and outside.
     infos: HashMap<Port, TensorInfo>,
-    /// For each list that is written: the tensor of zeros that it begins as.
-    empty: HashMap<Port, String>,
-    /// For each of these, an element that is written to it.
-    written: BTreeMap<Port, Port>,
+    /// The lists that are written, by the variables that begin with them. TensorFlow makes one `TensorListReserve` of two that are
+    /// alike: two variables, or two loops, may begin with one, and their elements are of different sizes all the same.
+    written: BTreeMap<usize, Written>,
     made: Vec<Made>,
+}
+
+/// A list that the loop writes.
+#[derive(Clone)]
+struct Written {
+    /// Where it is made.
+    from: Port,
+    /// An element that is written to it.
+    item: Port,
+    /// What the tensor is that stands for it.
+    info: TensorInfo,
+    /// The tensor of zeros that it begins as.
+    empty: Option<String>,
 }
 
 fn because(graph: &Graph, id: NodeId, what: &str) -> Reason {
@@ -75,7 +87,7 @@ pub fn read(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], heads: &BTreeM
             "TensorListReserve" => {
                 let written = reads().find_map(|port| written(graph, takers, port));
                 let written = written.ok_or_else(|| because(graph, from.node, "makes a list that the loop does not write"))?;
-                lists.reserve(graph, from, written)?
+                lists.reserve(graph, at, from, written)?
             }
             _ => lists.given(graph, variable.first)?,
         };
@@ -142,8 +154,8 @@ impl Lists {
         Ok(())
     }
 
-    /// The tensor that stands for the list that `from` makes, whose elements are like `item`.
-    fn reserve(&mut self, graph: &Graph, from: Port, item: Port) -> Result<TensorInfo, Reason> {
+    /// The tensor that stands for the list that `from` makes for variable `at`, whose elements are like `item`.
+    fn reserve(&mut self, graph: &Graph, at: usize, from: Port, item: Port) -> Result<TensorInfo, Reason> {
         let unknown = || because(graph, from.node, "makes a list of elements of unknown rank");
         let item_info = graph.info(item).ok_or_else(unknown)?;
         let dims = item_info.shape.dims().ok_or_else(unknown)?;
@@ -153,22 +165,43 @@ impl Lists {
             dtype: item_info.dtype,
             shape: PartialShape(Some(std::iter::once(count).chain(dims.iter().copied()).collect())),
         };
-        self.written.insert(from, item);
-        self.infos.insert(from, info.clone());
+        let written = Written {
+            from,
+            item,
+            info: info.clone(),
+            empty: None,
+        };
+        self.written.insert(at, written);
         Ok(info)
     }
 
-    /// The lists that the loop writes, each with an element that is written to it.
-    pub fn written(&self) -> impl Iterator<Item = (Port, Port)> {
-        self.written.iter().map(|(&list, &item)| (list, item))
+    /// The variables that begin with lists that the loop writes, each with an element that is written to it.
+    pub fn written(&self) -> impl Iterator<Item = (usize, Port)> {
+        self.written.iter().map(|(&at, list)| (at, list.item))
     }
 
-    /// Makes the tensor of zeros that the list `from` begins as: elements of the sizes `dims`, each known or that of an axis of a tensor.
-    pub fn fill(&mut self, graph: &Graph, from: Port, dims: &[Size]) -> Result<(), Reason> {
+    /// Whether a list that the loop writes is made at `port`.
+    pub fn is_written(&self, port: Port) -> bool {
+        self.written.values().any(|list| list.from == port)
+    }
+
+    /// What is known of the tensor that variable `at` begins with, which is `first` outside.
+    pub fn first(&self, graph: &Graph, at: usize, first: Port) -> Option<TensorInfo> {
+        let list = self.written.get(&at).map(|list| list.info.clone());
+        list.or_else(|| self.info(graph, first))
+    }
+
+    /// Makes the tensor of zeros that variable `at` begins as: elements of the sizes `dims`, each known or that of an axis of a tensor;
+    /// `None` where it is not known.
+    pub fn fill(&mut self, graph: &Graph, at: usize, dims: Option<&[Size]>) -> Result<(), Reason> {
+        let Some(Written { from, info, .. }) = self.written.get(&at).cloned() else {
+            return Ok(());
+        };
+        let dtype = info.dtype;
         let unknown = || because(graph, from.node, "makes a list whose elements' size is not known before the loop");
-        let dtype = self.infos.get(&from).ok_or_else(unknown)?.dtype;
+        let dims = dims.ok_or_else(unknown)?;
         let count = *graph.nodes[from.node].inputs.get(1).ok_or_else(unknown)?;
-        let name = graph.nodes[from.node].name();
+        let own = self.prefix(graph, from);
         let mut parts = vec![input_text(graph.nodes[count.node].name(), count.index)];
         let mut shape = vec![None];
         let scalar = |value: i32| Constant {
@@ -189,7 +222,7 @@ impl Lists {
         };
         let int = || Value::Type(DType::INT32.0);
         for (axis, &dim) in dims.iter().enumerate() {
-            let part = format!("{name}/tftrt_dim_{axis}");
+            let part = format!("{own}_dim_{axis}");
             if let Size::Known(dim) = dim {
                 let dim = i32::try_from(dim).map_err(|_| unknown())?;
                 self.made.push(constant(&part, &scalar(dim)));
@@ -222,11 +255,7 @@ impl Lists {
             }
             parts.push(part);
         }
-        let (packed, zero, zeros) = (
-            format!("{name}/tftrt_dims"),
-            format!("{name}/tftrt_zero"),
-            format!("{name}/tftrt_zeros"),
-        );
+        let (packed, zero, zeros) = (format!("{own}_dims"), format!("{own}_zero"), format!("{own}_zeros"));
         let size = parts.len() as i64;
         let attrs = vec![("T", int()), ("N", Value::I(size)), ("axis", Value::I(0))];
         self.made
@@ -239,8 +268,21 @@ impl Lists {
         self.made.push(constant(&zero, &nothing));
         let attrs = vec![("T", Value::Type(dtype.0)), ("index_type", int())];
         self.made.push(made(zeros.clone(), "Fill", vec![packed, zero], attrs, dtype, shape));
-        self.empty.insert(from, zeros);
+        if let Some(list) = self.written.get_mut(&at) {
+            list.empty = Some(zeros);
+        }
         Ok(())
+    }
+
+    /// What the names of the nodes begin with that are made for a list from `from`: those of no other list.
+    fn prefix(&self, graph: &Graph, from: Port) -> String {
+        let base = format!("{}/tftrt", graph.nodes[from.node].name());
+        let mut prefixes = std::iter::once(base.clone()).chain((1..).map(|n| format!("{base}_{n}")));
+        let is_free = |prefix: &String| {
+            let last = format!("{prefix}_zeros");
+            graph.find(&last).is_none() && !self.made.iter().any(|(def, _)| def.name == last)
+        };
+        prefixes.find(is_free).unwrap_or(base)
     }
 
     /// What was made before the loop; `around` is a node that says which part of the graph that is.
@@ -268,9 +310,9 @@ impl Lists {
         self.infos.contains_key(&port)
     }
 
-    /// The tensor of zeros that the list at `port` begins as.
-    pub fn empty(&self, graph: &Graph, port: Port) -> Option<String> {
-        self.empty.get(&origin(graph, port)).cloned()
+    /// The tensor of zeros that variable `at` begins as.
+    pub fn empty(&self, at: usize) -> Option<String> {
+        self.written.get(&at)?.empty.clone()
     }
 
     /// What is known of a tensor, or of the one that stands for a list.

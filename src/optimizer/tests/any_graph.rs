@@ -2,7 +2,7 @@
 
 use super::{Keeper, convert, explicit, item, value};
 use crate::graph::{DType, Graph, parse_input};
-use crate::optimizer::{Params, rewrite};
+use crate::optimizer::Params;
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use crate::segment::Device;
 use crate::segment::test_graphs::{Builder, supports};
@@ -84,7 +84,12 @@ fn digest(of: impl Hash) -> u64 {
 
 /// For each node all that runs before it, by data or control.
 fn ancestors(graph: &tf::GraphDef) -> HashMap<String, HashSet<String>> {
-    let nodes = rewrite::sorted(graph.node.clone()).expect("no cycle");
+    let sorted = Graph::new(graph.clone(), HashMap::new()).expect("a graph");
+    let nodes = sorted
+        .topological_order()
+        .expect("no cycle")
+        .into_iter()
+        .map(|id| &sorted.nodes[id].def);
     let mut all: HashMap<String, HashSet<String>> = HashMap::new();
     for node in nodes {
         let mut own = HashSet::new();
@@ -96,7 +101,7 @@ fn ancestors(graph: &tf::GraphDef) -> HashMap<String, HashSet<String>> {
             own.extend(all[from].iter().cloned());
             own.insert(from.to_string());
         }
-        all.insert(node.name, own);
+        all.insert(node.name.clone(), own);
     }
     all
 }

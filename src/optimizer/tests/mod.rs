@@ -2,9 +2,10 @@
 
 mod any_graph;
 mod engine_node;
+mod frames;
 mod segments;
 
-use super::{Context, Host, Item, OptimizeError, Outcome, Params, optimize_with};
+use super::{Context, Host, Item, OptimizeError, Outcome, Params, Segmenter, optimize_with};
 use crate::graph::{DType, TensorInfo};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use crate::segment::SegmentOptions;
@@ -82,6 +83,10 @@ fn explicit(minimum_segment_size: i64) -> Params {
 
 /// Runs the pass with a counter of its own.
 fn convert(params: &Params, item: Item<'_>, host: &Keeper, limit: usize) -> Result<Outcome, OptimizeError> {
+    convert_with(params, item, host, limit, &crate::segment::segment)
+}
+
+fn convert_with(params: &Params, item: Item<'_>, host: &Keeper, limit: usize, segment: &Segmenter<'_>) -> Result<Outcome, OptimizeError> {
     let context = Context {
         host,
         options: &SegmentOptions::default(),
@@ -89,6 +94,7 @@ fn convert(params: &Params, item: Item<'_>, host: &Keeper, limit: usize) -> Resu
         counter: &AtomicUsize::new(0),
         message_limit: limit,
         draw: false,
+        segment,
     };
     optimize_with(params, item, &context)
 }

@@ -145,5 +145,5 @@ fn bad_graphs_are_errors_that_name_the_node() {
     };
     assert!(message(&b).contains("node 'b' takes input 'nowhere'"));
     b.def.node[4].input = vec!["a".into(), "^out".into()];
-    assert!(message(&b).contains("b, out are on or behind a cycle"));
+    assert!(message(&b).contains("b, out are on a cycle"));
 }
