@@ -6,6 +6,7 @@
 //! TensorFlow's (channels-first, or int64 for int32): that module tells why. [`supports`] asks the predicate that stands beside
 //! the converter, so that a node which may enter a segment can be converted there.
 
+mod bounds;
 mod builder;
 mod carried;
 mod context;
