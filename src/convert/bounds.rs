@@ -170,6 +170,26 @@ pub fn keeps_modulo(op: &str, i: usize) -> bool {
     }
 }
 
+/// Whether a backend without int64 would compute the op right from int64 numbers, in input `i`, that it knows modulo 2^32 only.
+pub fn bears_narrowing(view: View, i: usize) -> bool {
+    let op = view.op();
+    let to = || view.out(0).map(|info| carried::held(info.dtype));
+    match op {
+        // Indices, which are within the size of a tensor, or wrong.
+        "GatherNd" | "Gather" | "GatherV2" | "Slice" | "StridedSlice" => true,
+        "TensorScatterUpdate" if i == 1 => true,
+        "ScatterNd" | "OneHot" if i == 0 => true,
+        "Cast" => to() == Ok(DType::INT32),
+        "Max" | "Min" | "TopKV2" => false,
+        _ => keeps_modulo(op, i) || moves(op).is_some_and(|moved| moved.contains(&i)),
+    }
+}
+
+/// Whether what the op gives is made of sizes if its inputs are, `sizes`; constants are.
+pub fn of_sizes(op: &str, sizes: impl IntoIterator<Item = bool>) -> bool {
+    matches!(op, "Shape" | "ShapeN" | "Size" | "Rank") || sizes.into_iter().reduce(|a, b| a && b).unwrap_or(false)
+}
+
 /// The bounds of output `output` of a node, of type `dtype`, from those of its inputs. Of int32 they are those before the result is wrapped
 /// around.
 pub fn of(view: View, output: usize, dtype: DType, inputs: &[Bounds]) -> Bounds {

@@ -324,9 +324,20 @@ impl<'a, 's> Context<'a, 's> {
 
     /// The ONNX name of input `i` in `form`.
     pub fn input(&mut self, i: usize, form: Form) -> Result<String, Reason> {
+        self.note_int64(i);
         match form == Form::Wide && bounds::keeps_modulo(self.view.op(), i) {
             true => self.state.congruent(self.inputs[i]),
             false => self.state.name(self.inputs[i], form),
+        }
+    }
+
+    /// Notes that the node looks at int64 numbers which int32 may not hold. Sizes are taken to be ones of tensors that there can be.
+    fn note_int64(&mut self, i: usize) {
+        let value = self.value(i);
+        let large = value.dtype == DType::INT64 && !value.of_sizes && !value.bounds.is_within(Bounds::INT32);
+        if large && !bounds::bears_narrowing(self.view, i) {
+            let node = || self.view.node().name().to_string();
+            self.state.builder.int64.get_or_insert_with(node);
         }
     }
 
@@ -424,6 +435,10 @@ impl<'a, 's> Context<'a, 's> {
             form
         };
         value.bounds = self.given_bounds(i, info.dtype, form);
+        let sizes = (0..self.inputs.len())
+            .map(|input| self.value(input))
+            .map(|v| v.of_sizes || v.constant.is_some());
+        value.of_sizes = bounds::of_sizes(self.view.op(), sizes);
         value.set_name(form, name);
         let port = Port {
             node: self.view.id,

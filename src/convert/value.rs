@@ -40,6 +40,8 @@ pub struct Value {
     /// Between which numbers the elements lie, of integers. Of int32 they may go beyond the type: then the form Wide holds numbers that are
     /// equal to the elements modulo 2^32 only.
     pub bounds: Bounds,
+    /// Whether it is made of sizes of tensors and constants alone.
+    pub of_sizes: bool,
     /// The ONNX name of each form that exists.
     names: [Option<String>; 4],
     /// Batch, height and width of the images whose pixels the rows are; there if the form Pixels is.
@@ -84,6 +86,7 @@ impl Value {
             steps: None,
             elements: None,
             bounds: Bounds::of_type(dtype),
+            of_sizes: false,
             images: None,
             names: Default::default(),
             shape_name: None,
