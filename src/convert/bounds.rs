@@ -67,7 +67,7 @@ impl Bounds {
         Bounds::new(-magnitude, magnitude)
     }
 
-    fn both(self, other: Bounds) -> Bounds {
+    pub fn both(self, other: Bounds) -> Bounds {
         Bounds::new(self.least.min(other.least), self.most.max(other.most))
     }
 

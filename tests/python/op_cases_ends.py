@@ -24,8 +24,8 @@ def narrow(x):
     return tf.cast(x, i32), tf.cast(x // 65536 // 65536, i32)
 
 
-def ends(op, fn, name, specs=OPEN, values=RUNS):
-    case(op, fn, specs, [], name, values=values, **EXACT)
+def ends(op, fn, name, specs=OPEN, values=RUNS, **options):
+    case(op, fn, specs, [], name, values=values, **EXACT, **options)
 
 
 for axis in (0, 1, [0, 1]):
@@ -85,7 +85,7 @@ for name, grows in GROWS.items():
                                     tf.cast(g(x), f32), *narrow(tf.cast(g(x), i64)), tf.abs(g(x)), tf.maximum(g(x), 5), -g(x), tf.sign(g(x)),
                                     tf.reduce_sum(g(x)), tf.reduce_max(g(x)), tf.cumsum(tf.reshape(g(x), [-1])), tf.nn.relu(g(x)), ~g(x),
                                     g(x) * g(x), tf.stack([g(x), g(x) - 7]) // 3, tf.cast(tf.cast(g(x), i8), i32), tf.square(g(x)) % 7],
-         f"wraps_{name}", SCORES, RANDOM)
+         f"wraps_{name}", SCORES, RANDOM, fold=True)
 ends("Prod", lambda x: [tf.reduce_prod((tf.shape(x) + 3) * 50021) + 0, tf.reduce_prod(tf.argmax(x[:, :4], 0, output_type=i32) * 50021 - 3), tf.reduce_prod(tf.shape(x))],
      "wraps_of_shape", SCORES, RANDOM)
 ends("Range", lambda x: tf.range(tf.size(x) * 0 + LEAST, MOST - tf.shape(x)[0], 2**30 + tf.shape(x)[0]), "ends", SCORES, RANDOM)

@@ -1,5 +1,6 @@
 //! Arithmetic of two tensors, broadcast together. Integer shape arithmetic is followed where its elements are known.
 
+use super::exact;
 use super::unary::log_one_plus;
 use super::{Converter, FLOATS, INTEGERS, NUMBERS, all_inputs, broadcast, elementwise};
 use crate::convert::Reason;
@@ -13,6 +14,15 @@ use crate::graph::{Constant, DType};
 /// The single ONNX node `op`; known integer elements are computed by `fold` on the way.
 fn arithmetic(cx: &mut Context, op: &str, fold: fn(i64, i64) -> Option<i64>) -> Result<(), Reason> {
     elementwise(cx, op, &[])?;
+    let known = fold_elements(cx, fold);
+    cx.know(0, known);
+    Ok(())
+}
+
+fn extreme(cx: &mut Context, op: &str, fold: fn(i64, i64) -> Option<i64>) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let out = exact::extreme_of(cx, op, form, (0, &x[0]), (1, &x[1]));
+    cx.give_broadcast(form, out)?;
     let known = fold_elements(cx, fold);
     cx.know(0, known);
     Ok(())
@@ -64,8 +74,8 @@ fn truncated_rest(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<Stri
     Ok(cx.emit("Sub", &[x, &multiple], &[]))
 }
 
-/// The remainder of integers with the divisor's sign. ONNX's Mod is that, and serves for sizes; elsewhere it is made of the one with the dividend's
-/// sign, for which TensorRT divides as integers: for Mod, 8.6 goes by way of floats, which do not hold every int32.
+/// The remainder of integers with the divisor's sign. ONNX's Mod is that, and serves for sizes and places; elsewhere it is made of the one with
+/// the dividend's sign, for which TensorRT divides as integers: for Mod, 8.6 goes by way of floats, which do not hold every int32.
 fn integer_mod(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
     if form == Form::Wide {
         return Ok(cx.emit("Mod", &[x, y], &[]));
@@ -310,8 +320,8 @@ pub const CONVERTERS: &[Converter] = &[
     binary!("DivNoNan", FLOATS, div_no_nan),
     binary!("FloorDiv", NUMBERS, floor_div),
     binary!("FloorMod", NUMBERS, floor_mod),
-    binary!("Maximum", NUMBERS, |cx| arithmetic(cx, "Max", |a, b| Some(a.max(b)))),
-    binary!("Minimum", NUMBERS, |cx| arithmetic(cx, "Min", |a, b| Some(a.min(b)))),
+    binary!("Maximum", NUMBERS, |cx| extreme(cx, "Max", |a, b| Some(a.max(b)))),
+    binary!("Minimum", NUMBERS, |cx| extreme(cx, "Min", |a, b| Some(a.min(b)))),
     binary!("Mod", REMAINDERS, truncated_mod),
     binary!("Mul", NUMBERS, |cx| arithmetic(cx, "Mul", |a, b| Some(a.wrapping_mul(b)))),
     binary!("MulNoNan", FLOATS, mul_no_nan),

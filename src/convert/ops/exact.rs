@@ -8,6 +8,7 @@ use super::Reason;
 use crate::convert::bounds::{Bounds, IN_DOUBLE};
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::value::Form;
 use crate::graph::DType;
 
 /// Sums of as many parts below this as an engine's tensor has elements stay below 2^53.
@@ -62,6 +63,26 @@ pub fn sum(cx: &mut Context, terms: &Terms, axes: &[i64], keep: bool) -> Result<
         total = cx.emit("Add", &[&total, sum], &[]);
     }
     if narrow { cx.state.cast(&total, DType::INT32) } else { Ok(total) }
+}
+
+/// The larger ("Max") or smaller ("Min") one of each two numbers between `bounds`. Beside a single element ONNX Runtime 1.31 holds int64
+/// against its last 32 bits.
+pub fn extreme(cx: &mut Context, op: &str, x: &str, y: &str, bounds: [Bounds; 2]) -> String {
+    if bounds.iter().all(|bounds| bounds.is_within(Bounds::INT32)) {
+        return cx.emit(op, &[x, y], &[]);
+    }
+    let compare = if op == "Max" { "Greater" } else { "Less" };
+    let first = cx.emit(compare, &[x, y], &[]);
+    cx.emit("Where", &[&first, x, y], &[])
+}
+
+/// [`extreme`] of inputs `i` and `j`, which are `x` and `y` in `form`.
+pub fn extreme_of(cx: &mut Context, op: &str, form: Form, (i, x): (usize, &str), (j, y): (usize, &str)) -> String {
+    if cx.dtype(i).is_float() {
+        return cx.emit(op, &[x, y], &[]);
+    }
+    let bounds = [cx.bounds(i, form), cx.bounds(j, form)];
+    extreme(cx, op, x, y, bounds)
 }
 
 /// Whether [`product`] can be had of integers along axes of these sizes.
