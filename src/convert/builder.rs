@@ -46,6 +46,8 @@ pub struct Builder {
     pub scope: String,
     /// Whether a tensor is rounded to bfloat16.
     pub bfloat16: bool,
+    /// The TensorFlow node that looks at int64 numbers which int32 may not hold.
+    pub int64: Option<String>,
 }
 
 impl Builder {

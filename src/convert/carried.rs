@@ -34,7 +34,7 @@ pub fn is_carried(dtype: DType) -> bool {
 }
 
 /// Least and largest value of an integer type that is carried.
-fn range(dtype: DType) -> Option<(i64, i64)> {
+pub fn range(dtype: DType) -> Option<(i64, i64)> {
     match dtype {
         DType::INT8 => Some((i8::MIN.into(), i8::MAX.into())),
         DType::UINT8 => Some((0, u8::MAX.into())),

@@ -1,5 +1,6 @@
 //! What a converter works with: its node, the values that its inputs have become, and the builder.
 
+use super::bounds::{self, Bounds};
 use super::builder::{Attr, Builder, Declared, Outer};
 use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
 use super::size::{self, Origin, Size};
@@ -95,7 +96,8 @@ impl State {
     /// The ONNX name of `value` in `form`; makes the form where it does not exist.
     pub fn name(&mut self, id: ValueId, form: Form) -> Result<String, Reason> {
         let value = &self.values[id];
-        if let Some(name) = value.name(form) {
+        let overflows = form == Form::Wide && value.overflows();
+        if let Some(name) = value.name(form).filter(|_| !overflows) {
             return Ok(name.to_string());
         }
         let (dtype, rank) = (value.dtype, value.dims.len());
@@ -127,7 +129,19 @@ impl State {
         if form != Form::ChannelsFirst || self.options.layout == Layout::Kept {
             self.values[id].set_name(form, made.clone());
         }
+        if overflows {
+            // It came by way of int32, which wraps around.
+            self.values[id].bounds = Bounds::INT32;
+        }
         Ok(made)
+    }
+
+    /// The ONNX name of int32 `value` as int64, equal to it modulo 2^32.
+    fn congruent(&mut self, id: ValueId) -> Result<String, Reason> {
+        match self.values[id].name(Form::Wide) {
+            Some(name) => Ok(name.to_string()),
+            None => self.name(id, Form::Wide),
+        }
     }
 
     /// `constant` as an initializer; where it is kept in steps, behind a QuantizeLinear, which the engine computes when it is built,
@@ -310,7 +324,41 @@ impl<'a, 's> Context<'a, 's> {
 
     /// The ONNX name of input `i` in `form`.
     pub fn input(&mut self, i: usize, form: Form) -> Result<String, Reason> {
-        self.state.name(self.inputs[i], form)
+        self.note_int64(i);
+        match form == Form::Wide && bounds::keeps_modulo(self.view.op(), i) {
+            true => self.state.congruent(self.inputs[i]),
+            false => self.state.name(self.inputs[i], form),
+        }
+    }
+
+    /// Notes that the node looks at int64 numbers which int32 may not hold. Sizes are taken to be ones of tensors that there can be.
+    fn note_int64(&mut self, i: usize) {
+        let value = self.value(i);
+        let large = value.dtype == DType::INT64 && !value.of_sizes && !value.bounds.is_within(Bounds::INT32);
+        if large && !bounds::bears_narrowing(self.view, i) {
+            let node = || self.view.node().name().to_string();
+            self.state.builder.int64.get_or_insert_with(node);
+        }
+    }
+
+    /// Between which numbers the elements of input `i` lie in `form`, as this op sees it.
+    pub fn bounds(&self, i: usize, form: Form) -> Bounds {
+        let value = self.value(i);
+        match value.overflows() && !(form == Form::Wide && bounds::keeps_modulo(self.view.op(), i)) {
+            true => Bounds::INT32,
+            false => value.bounds,
+        }
+    }
+
+    /// Between which numbers the elements of output `i`, of type `dtype`, lie when the node gives it in `form`. Where int32 is kept as int64
+    /// they may go beyond int32.
+    fn given_bounds(&self, i: usize, dtype: DType, form: Form) -> Bounds {
+        let inputs: Vec<Bounds> = (0..self.inputs.len()).map(|input| self.bounds(input, form)).collect();
+        let bounds = bounds::of(self.view, i, dtype, &inputs);
+        match form == Form::Wide || bounds.is_within(Bounds::of_type(dtype)) {
+            true => bounds,
+            false => Bounds::of_type(dtype),
+        }
     }
 
     /// The ONNX name of input `i` as TensorFlow has it.
@@ -350,7 +398,10 @@ impl<'a, 's> Context<'a, 's> {
     pub fn shared_form(&self, inputs: &[usize]) -> Form {
         let values: Vec<&Value> = inputs.iter().map(|&i| self.value(i)).collect();
         let has_wide = values.iter().any(|v| v.name(Form::Wide).is_some());
-        if has_wide && values.iter().all(|v| v.dtype == DType::INT32 && v.has(Form::Wide)) {
+        // What has to be wrapped around is int32 then.
+        let as_it_is = |i: usize| bounds::keeps_modulo(self.view.op(), i) || !self.value(i).overflows();
+        let stays = inputs.iter().all(|&i| as_it_is(i));
+        if has_wide && stays && values.iter().all(|v| v.dtype == DType::INT32 && v.has(Form::Wide)) {
             return Form::Wide;
         }
         let rank = values.iter().map(|v| v.dims.len()).max().unwrap_or(0);
@@ -383,6 +434,11 @@ impl<'a, 's> Context<'a, 's> {
         } else {
             form
         };
+        value.bounds = self.given_bounds(i, info.dtype, form);
+        let sizes = (0..self.inputs.len())
+            .map(|input| self.value(input))
+            .map(|v| v.of_sizes || v.constant.is_some());
+        value.of_sizes = bounds::of_sizes(self.view.op(), sizes);
         value.set_name(form, name);
         let port = Port {
             node: self.view.id,

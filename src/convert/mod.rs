@@ -6,6 +6,7 @@
 //! TensorFlow's (channels-first, or int64 for int32): that module tells why. [`supports`] asks the predicate that stands beside
 //! the converter, so that a node which may enter a segment can be converted there.
 
+mod bounds;
 mod builder;
 mod carried;
 mod context;
@@ -45,6 +46,8 @@ pub struct Model {
     pub int8: bool,
     /// Whether tensors are rounded to bfloat16: there are Casts to it.
     pub bfloat16: bool,
+    /// A node whose int64 numbers int32 may not hold, if there is one: what has no int64 cannot compute them.
+    pub int64: Option<String>,
 }
 
 /// The order in which images lie inside an engine. ONNX's operations on images take channels first; TensorFlow's default is last.
@@ -147,6 +150,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
     }
     let bfloat16 = state.builder.bfloat16;
+    let int64 = state.builder.int64.take();
     let model = state.builder.finish(segment);
     let int8 = model
         .graph
@@ -173,6 +177,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         outputs: output_bindings,
         int8,
         bfloat16,
+        int64,
     })
 }
 

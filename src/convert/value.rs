@@ -5,6 +5,7 @@
 //! ends (or an op needs TensorFlow's order) does a Transpose appear. In the same way shape arithmetic, which TensorFlow does
 //! in int32 and ONNX in int64, runs in int64 from `Shape` to `Reshape` without a Cast between.
 
+use super::bounds::Bounds;
 use super::size::{Origin, Size};
 use crate::graph::{Constant, DType, elements};
 
@@ -15,7 +16,7 @@ pub enum Form {
     Plain,
     /// A tensor of rank 4 whose dimensions TensorFlow numbers N, H, W, C, kept as N, C, H, W.
     ChannelsFirst,
-    /// An int32 tensor kept as int64.
+    /// An int32 tensor kept as int64. Beyond int32 it has not been wrapped around yet (`Value::overflows`).
     Wide,
     /// A matrix whose rows are the pixels of a batch of images, [N*H*W, C], kept as the images, N, C, H, W.
     Pixels,
@@ -36,6 +37,11 @@ pub struct Value {
     pub steps: Option<Steps>,
     /// The elements of a small integer tensor, as far as they are known now, in row-major order.
     pub elements: Option<Vec<Size>>,
+    /// Between which numbers the elements lie, of integers. Of int32 they may go beyond the type: then the form Wide holds numbers that are
+    /// equal to the elements modulo 2^32 only.
+    pub bounds: Bounds,
+    /// Whether it is made of sizes of tensors and constants alone.
+    pub of_sizes: bool,
     /// The ONNX name of each form that exists.
     names: [Option<String>; 4],
     /// Batch, height and width of the images whose pixels the rows are; there if the form Pixels is.
@@ -79,6 +85,8 @@ impl Value {
             constant: None,
             steps: None,
             elements: None,
+            bounds: Bounds::of_type(dtype),
+            of_sizes: false,
             images: None,
             names: Default::default(),
             shape_name: None,
@@ -90,6 +98,7 @@ impl Value {
         if matches!(constant.dtype, DType::INT32 | DType::INT64) && constant.len() <= MAX_ELEMENTS {
             value.elements = constant.to_i64s().map(|v| v.into_iter().map(Size::Known).collect());
         }
+        value.bounds = Bounds::of_constant(&constant);
         value.constant = Some(constant);
         value
     }
@@ -137,15 +146,25 @@ impl Value {
         perm.iter().map(|&axis| self.dims[axis].unwrap_or(-1)).collect()
     }
 
+    /// Whether the form Wide may lie beyond int32: it has to be wrapped around before its numbers are looked at.
+    pub fn overflows(&self) -> bool {
+        self.dtype == DType::INT32 && !self.bounds.is_within(Bounds::INT32)
+    }
+
     /// Whether `form` can be had without a node in the graph.
     pub fn has(&self, form: Form) -> bool {
         self.constant.is_some() || self.name(form).is_some()
     }
 
-    /// Records what is known of the elements; a value known to the last one becomes a constant.
-    pub fn know(&mut self, elements: Vec<Size>) {
+    /// Records what is known of the elements, int32 wrapped around as TensorFlow does it; a value known to the last one becomes a constant.
+    pub fn know(&mut self, mut elements: Vec<Size>) {
         if elements.len() > MAX_ELEMENTS {
             return;
+        }
+        if self.dtype == DType::INT32 {
+            for size in &mut elements {
+                *size = size.known().map_or(*size, |value| Size::Known(i64::from(value as i32)));
+            }
         }
         let dims: Option<Vec<i64>> = match self.dims.len() {
             0 => Some(Vec::new()),
@@ -155,7 +174,8 @@ impl Value {
         let values: Option<Vec<i64>> = elements.iter().map(|size| size.known()).collect();
         if let (Some(dims), Some(values)) = (dims, values) {
             self.constant = integers(self.dtype, &dims, &values);
-            if self.constant.is_some() {
+            if let Some(constant) = &self.constant {
+                self.bounds = Bounds::of_constant(constant);
                 self.names = Default::default();
             }
         }
@@ -254,6 +274,13 @@ mod tests {
         assert!(value.constant.is_none());
         value.know(vec![Size::Known(3), Size::Known(4)]);
         assert_eq!(value.constant.unwrap().to_i64s().unwrap(), [3, 4]);
+    }
+
+    #[test]
+    fn known_int32_wraps_around() {
+        let mut value = Value::new(DType::INT32, vec![Some(2)]);
+        value.know(vec![Size::Known(1 << 31), Size::Known(-(1 << 33) - 5)]);
+        assert_eq!(value.constant.unwrap().to_i64s().unwrap(), [i64::from(i32::MIN), -5]);
     }
 
     #[test]

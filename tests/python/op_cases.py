@@ -482,3 +482,4 @@ import op_cases_recur  # noqa: E402, F401
 import op_cases_random  # noqa: E402, F401
 import op_cases_single  # noqa: E402, F401
 import op_cases_types  # noqa: E402, F401
+import op_cases_ends  # noqa: E402, F401

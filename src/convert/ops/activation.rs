@@ -1,5 +1,6 @@
 //! Activations.
 
+use super::exact;
 use super::{Converter, FLOATS, NUMBERS, all_inputs, broadcast, elementwise, floats};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
@@ -76,10 +77,11 @@ fn relu(cx: &mut Context) -> Result<(), Reason> {
         return cx.give_broadcast(form, out);
     }
     let zero = cx.scalar(dtype, 0.0)?;
-    let mut out = cx.emit("Max", &[&x[0], &zero], &[]);
+    let bounds = cx.bounds(0, form);
+    let mut out = exact::extreme(cx, "Max", &x[0], &zero, [bounds; 2]);
     if cx.view.op() == "Relu6" {
         let six = cx.scalar(dtype, 6.0)?;
-        out = cx.emit("Min", &[&out, &six], &[]);
+        out = exact::extreme(cx, "Min", &out, &six, [bounds; 2]);
     }
     cx.give_broadcast(form, out)
 }
@@ -105,8 +107,16 @@ fn softmax_supports(view: View) -> Result<(), Reason> {
 /// The upper bound first, then the lower one, as TensorFlow does; the bounds may be tensors.
 fn clip_by_value(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
-    let capped = cx.emit("Min", &[&x[0], &x[2]], &[]);
-    let out = cx.emit("Max", &[&capped, &x[1]], &[]);
+    let (capped, out);
+    if cx.dtype(0).is_float() {
+        capped = cx.emit("Min", &[&x[0], &x[2]], &[]);
+        out = cx.emit("Max", &[&capped, &x[1]], &[]);
+    } else {
+        let within = cx.bounds(0, form).both(cx.bounds(2, form));
+        capped = exact::extreme(cx, "Min", &x[0], &x[2], [within; 2]);
+        let bounds = [within, cx.bounds(1, form)];
+        out = exact::extreme(cx, "Max", &capped, &x[1], bounds);
+    }
     cx.give_broadcast(form, out)
 }
 

@@ -1,8 +1,10 @@
 //! Arithmetic of two tensors, broadcast together. Integer shape arithmetic is followed where its elements are known.
 
+use super::exact;
 use super::unary::log_one_plus;
 use super::{Converter, FLOATS, INTEGERS, NUMBERS, all_inputs, broadcast, elementwise};
 use crate::convert::Reason;
+use crate::convert::bounds::IN_DOUBLE;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
@@ -12,6 +14,15 @@ use crate::graph::{Constant, DType};
 /// The single ONNX node `op`; known integer elements are computed by `fold` on the way.
 fn arithmetic(cx: &mut Context, op: &str, fold: fn(i64, i64) -> Option<i64>) -> Result<(), Reason> {
     elementwise(cx, op, &[])?;
+    let known = fold_elements(cx, fold);
+    cx.know(0, known);
+    Ok(())
+}
+
+fn extreme(cx: &mut Context, op: &str, fold: fn(i64, i64) -> Option<i64>) -> Result<(), Reason> {
+    let (form, x) = broadcast(cx)?;
+    let out = exact::extreme_of(cx, op, form, (0, &x[0]), (1, &x[1]));
+    cx.give_broadcast(form, out)?;
     let known = fold_elements(cx, fold);
     cx.know(0, known);
     Ok(())
@@ -51,14 +62,20 @@ fn divide(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reas
     Ok(cx.emit("Where", &[&at, &negative, &quotient], &[]))
 }
 
-/// The remainder of integers with the sign of the dividend; by -1 it is that by 1.
+/// The remainder of integers with the sign of the dividend; by -1 it is that by 1. For Mod ONNX Runtime goes by way of float64, which does
+/// not hold every int64: beyond, it is x - x/y*y.
 fn truncated_rest(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
     let safe = without_minus_one(cx, form, y)?.map_or_else(|| y.to_string(), |(safe, _)| safe);
-    Ok(cx.emit("Mod", &[x, &safe], &[("fmod", Attr::I(1))]))
+    if (0..2).all(|i| cx.bounds(i, form).magnitude() <= IN_DOUBLE) {
+        return Ok(cx.emit("Mod", &[x, &safe], &[("fmod", Attr::I(1))]));
+    }
+    let quotient = cx.emit("Div", &[x, &safe], &[]);
+    let multiple = cx.emit("Mul", &[&quotient, &safe], &[]);
+    Ok(cx.emit("Sub", &[x, &multiple], &[]))
 }
 
-/// The remainder of integers with the divisor's sign. ONNX's Mod is that, and serves for sizes; elsewhere it is made of the one with the dividend's
-/// sign, for which TensorRT divides as integers: for Mod, 8.6 goes by way of floats, which do not hold every int32.
+/// The remainder of integers with the divisor's sign. ONNX's Mod is that, and serves for sizes and places; elsewhere it is made of the one with
+/// the dividend's sign, for which TensorRT divides as integers: for Mod, 8.6 goes by way of floats, which do not hold every int32.
 fn integer_mod(cx: &mut Context, form: Form, x: &str, y: &str) -> Result<String, Reason> {
     if form == Form::Wide {
         return Ok(cx.emit("Mod", &[x, y], &[]));
@@ -96,7 +113,7 @@ fn division(cx: &mut Context) -> Result<(), Reason> {
 
 /// ONNX's Div truncates integers, as TensorFlow's Div and TruncateDiv do.
 fn truncating_fold(a: i64, b: i64) -> Option<i64> {
-    a.checked_div(b)
+    (b != 0).then(|| a.wrapping_div(b))
 }
 
 /// floor(a/b).
@@ -110,8 +127,9 @@ fn floor_div(cx: &mut Context) -> Result<(), Reason> {
     };
     cx.give_broadcast(form, out)?;
     let known = fold_elements(cx, |a, b| {
-        let rest = a.checked_rem(b)?;
-        Some(a / b - i64::from(rest != 0 && (rest < 0) != (b < 0)))
+        let quotient = truncating_fold(a, b)?;
+        let rest = a.wrapping_rem(b);
+        Some(quotient - i64::from(rest != 0 && (rest < 0) != (b < 0)))
     });
     cx.know(0, known);
     Ok(())
@@ -193,8 +211,13 @@ fn zero_first(cx: &mut Context) -> Result<(), Reason> {
 
 /// The remainder with the dividend's sign: C's fmod, for integers too.
 fn truncated_mod(cx: &mut Context) -> Result<(), Reason> {
-    elementwise(cx, "Mod", &[("fmod", Attr::I(1))])?;
-    let known = fold_elements(cx, i64::checked_rem);
+    if cx.dtype(0).is_float() {
+        return elementwise(cx, "Mod", &[("fmod", Attr::I(1))]);
+    }
+    let (form, x) = broadcast(cx)?;
+    let out = truncated_rest(cx, form, &x[0], &x[1])?;
+    cx.give_broadcast(form, out)?;
+    let known = fold_elements(cx, |a, b| (b != 0).then(|| a.wrapping_rem(b)));
     cx.know(0, known);
     Ok(())
 }
@@ -284,9 +307,9 @@ macro_rules! binary {
 }
 
 pub const CONVERTERS: &[Converter] = &[
-    binary!("Add", NUMBERS, |cx| arithmetic(cx, "Add", i64::checked_add)),
+    binary!("Add", NUMBERS, |cx| arithmetic(cx, "Add", |a, b| Some(a.wrapping_add(b)))),
     binary!("AddN", NUMBERS, add_n),
-    binary!("AddV2", NUMBERS, |cx| arithmetic(cx, "Add", i64::checked_add)),
+    binary!("AddV2", NUMBERS, |cx| arithmetic(cx, "Add", |a, b| Some(a.wrapping_add(b)))),
     binary!("ApproximateEqual", &[DType::FLOAT], approximate_equal),
     Converter {
         op: "BiasAdd",
@@ -297,15 +320,15 @@ pub const CONVERTERS: &[Converter] = &[
     binary!("DivNoNan", FLOATS, div_no_nan),
     binary!("FloorDiv", NUMBERS, floor_div),
     binary!("FloorMod", NUMBERS, floor_mod),
-    binary!("Maximum", NUMBERS, |cx| arithmetic(cx, "Max", |a, b| Some(a.max(b)))),
-    binary!("Minimum", NUMBERS, |cx| arithmetic(cx, "Min", |a, b| Some(a.min(b)))),
+    binary!("Maximum", NUMBERS, |cx| extreme(cx, "Max", |a, b| Some(a.max(b)))),
+    binary!("Minimum", NUMBERS, |cx| extreme(cx, "Min", |a, b| Some(a.min(b)))),
     binary!("Mod", REMAINDERS, truncated_mod),
-    binary!("Mul", NUMBERS, |cx| arithmetic(cx, "Mul", i64::checked_mul)),
+    binary!("Mul", NUMBERS, |cx| arithmetic(cx, "Mul", |a, b| Some(a.wrapping_mul(b)))),
     binary!("MulNoNan", FLOATS, mul_no_nan),
     binary!("Pow", FLOATS, |cx| elementwise(cx, "Pow", &[])),
     binary!("RealDiv", FLOATS, |cx| elementwise(cx, "Div", &[])),
     binary!("SquaredDifference", NUMBERS, squared_difference),
-    binary!("Sub", NUMBERS, |cx| arithmetic(cx, "Sub", i64::checked_sub)),
+    binary!("Sub", NUMBERS, |cx| arithmetic(cx, "Sub", |a, b| Some(a.wrapping_sub(b)))),
     Converter {
         op: "TruncateDiv",
         supports: integer_types,

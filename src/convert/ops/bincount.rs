@@ -1,8 +1,9 @@
 //! Counting how often each number occurs: each number against each place, and the hits added up.
 
+use super::exact::{self, Terms};
 use super::{Converter, INTEGERS};
 use crate::convert::Reason;
-use crate::convert::builder::Attr;
+use crate::convert::bounds::{self, Bounds};
 use crate::convert::context::Context;
 use crate::convert::value::{Form, integers};
 use crate::convert::view::View;
@@ -67,15 +68,27 @@ fn bincount(cx: &mut Context) -> Result<(), Reason> {
     let numbers = lay(cx, 0)?;
     let hits = cx.emit("Equal", &[&numbers, &places], &[]);
     let binary = cx.view.flag("binary_output");
-    let hits = if weighted(cx.view)? && !binary {
+    let by_weight = weighted(cx.view)? && !binary;
+    let hits = if by_weight {
         let (weights, zero) = (lay(cx, 2)?, cx.scalar(dtype, 0.0)?);
         cx.emit("Where", &[&hits, &weights, &zero], &[])
     } else {
         cx.state.cast(&hits, dtype)?
     };
+    let rank = cx.rank(0);
+    let counted: Vec<usize> = if flat { (0..rank).collect() } else { vec![rank - 1] };
+    let terms = Terms {
+        name: &hits,
+        dtype,
+        bounds: if by_weight {
+            cx.bounds(2, Form::Plain).with_zero()
+        } else {
+            Bounds::BIT
+        },
+        count: bounds::count(&cx.value(0).dims.clone(), &counted),
+    };
     // Counted from the front: ONNX Runtime 1.31 gives a negative axis without elements another shape.
-    let axes = cx.vector(&[if flat { 1 } else { cx.rank(0) as i64 }]);
-    let mut out = cx.emit("ReduceSum", &[&hits, &axes], &[("keepdims", Attr::I(0))]);
+    let mut out = exact::sum(cx, &terms, &[if flat { 1 } else { rank as i64 }], false)?;
     if binary {
         let one = cx.scalar(dtype, 1.0)?;
         out = cx.emit("Min", &[&out, &one], &[]);

@@ -1,5 +1,6 @@
 //! Sums and products of all elements up to each one along an axis.
 
+use super::exact::{self, Terms};
 use super::{Converter, NUMBERS, axis_in};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
@@ -69,8 +70,13 @@ fn cumprod(cx: &mut Context) -> Result<(), Reason> {
     let (x, one, axes) = (cx.plain(0)?, cx.scalar(cx.dtype(0), 1.0)?, cx.vector(&[axis as i64]));
     let x = cx.emit("Unsqueeze", &[&x, &axes], &[]);
     let factors = cx.emit("Where", &[&counted, &x, &one], &[]);
-    let attrs = [("axes", Attr::Ints(&[axis as i64 + 1])), ("keepdims", Attr::I(0))];
-    let out = cx.emit("ReduceProd", &[&factors], &attrs);
+    let terms = Terms {
+        name: &factors,
+        dtype: cx.dtype(0),
+        bounds: cx.bounds(0, Form::Plain),
+        count: n,
+    };
+    let out = exact::product(cx, &terms, &[(axis as i64 + 1, Some(n))], false)?;
     cx.give(0, Form::Plain, out)
 }
 

@@ -1,5 +1,6 @@
 //! Reading and writing the slices of a tensor that rows of indices name.
 
+use super::exact;
 use super::{Converter, INTEGERS, NUMBERS, TENSORS, scatter_sum};
 use crate::convert::Reason;
 use crate::convert::context::Context;
@@ -157,7 +158,10 @@ fn tensor_scatter_change(cx: &mut Context, op: &str) -> Result<(), Reason> {
         return cx.give(0, Form::Plain, out);
     }
     let old = cx.emit("GatherND", &[&data, &indices], &[]);
-    let new = cx.emit(op, &[&old, &updates], &[]);
+    let new = match op {
+        "Max" | "Min" => exact::extreme_of(cx, op, Form::Plain, (0, &old), (2, &updates)),
+        _ => cx.emit(op, &[&old, &updates], &[]),
+    };
     let out = cx.emit("ScatterND", &[&data, &indices, &new], &[]);
     cx.give(0, Form::Plain, out)
 }

@@ -15,6 +15,7 @@ mod cudnn;
 mod cumulative;
 mod data_format;
 mod einsum;
+mod exact;
 mod fused;
 mod gather_scatter;
 mod identity;

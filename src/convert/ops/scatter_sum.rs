@@ -1,10 +1,12 @@
 //! What several rows of indices send to one place, added up. TensorRT's ScatterND only writes, so for small tensors each place is
 //! held against each row, and the updates of the rows that name it are added.
 
+use super::exact::{self, Terms};
 use crate::convert::Reason;
+use crate::convert::bounds;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
-use crate::convert::value::integers;
+use crate::convert::value::{Form, integers};
 use crate::convert::view::View;
 use crate::graph::{DType, elements};
 
@@ -47,7 +49,14 @@ pub fn sum(cx: &mut Context, dims: &[i64], depth: usize, indices: usize, updates
     let values = cx.emit("Reshape", &[&values, &value_dims], &[]);
     let nothing = cx.scalar(cx.dtype(updates), 0.0)?;
     let parts = cx.emit("Where", &[&hit, &values, &nothing], &[]);
-    let sums = cx.emit("ReduceSum", &[&parts, &one], &[("keepdims", Attr::I(0))]);
+    let index_dims = cx.value(indices).dims.clone();
+    let terms = Terms {
+        name: &parts,
+        dtype: cx.dtype(updates),
+        bounds: cx.bounds(updates, Form::Plain).with_zero(),
+        count: bounds::count(&index_dims, &(0..index_dims.len().saturating_sub(1)).collect::<Vec<_>>()),
+    };
+    let sums = exact::sum(cx, &terms, &[1], false)?;
     let dims = cx.vector(dims);
     Ok(cx.emit("Reshape", &[&sums, &dims], &[]))
 }

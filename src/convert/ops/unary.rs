@@ -1,5 +1,6 @@
 //! Functions of one element.
 
+use super::exact;
 use super::{BOOLS, Converter, FLOATS, INTEGERS, NUMBERS, all_inputs, broadcast, elementwise, floats};
 use crate::convert::Reason;
 use crate::convert::context::Context;
@@ -62,8 +63,9 @@ fn sign(cx: &mut Context) -> Result<(), Reason> {
     }
     let x = cx.plain(0)?;
     let (one, minus_one) = (cx.scalar(cx.dtype(0), 1.0)?, cx.scalar(cx.dtype(0), -1.0)?);
-    let below = cx.emit("Min", &[&x, &one], &[]);
-    let out = cx.emit("Max", &[&below, &minus_one], &[]);
+    let bounds = cx.bounds(0, Form::Plain);
+    let below = exact::extreme(cx, "Min", &x, &one, [bounds; 2]);
+    let out = exact::extreme(cx, "Max", &below, &minus_one, [bounds; 2]);
     cx.give(0, Form::Plain, out)
 }
 

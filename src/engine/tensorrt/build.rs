@@ -143,6 +143,7 @@ mod tests {
             outputs: Vec::new(),
             int8: false,
             bfloat16: false,
+            int64: None,
         };
         let request = BuildRequest {
             node: "n",

@@ -21,6 +21,8 @@ pub(super) struct Typing {
     pub int8_flag: bool,
     /// What stands in the place of a rounding to bfloat16, where this version has no such type.
     pub without_bfloat16: Option<Rounding>,
+    /// Whether int64 becomes int32.
+    pub without_int64: bool,
 }
 
 /// `int8`: whether the model has QuantizeLinear nodes. It says itself then what is computed in INT8; the rest goes the way of FP16.
@@ -32,6 +34,7 @@ pub(super) fn typing(library: &Library, precision: Precision, int8: bool, settin
     let rounding = if in_half { Rounding::Left } else { Rounding::Arithmetic };
     Typing {
         without_bfloat16: table.value("DataType", "kBF16").is_none().then_some(rounding),
+        without_int64: table.value("DataType", "kINT64").is_none(),
         int8_flag: int8 && !strongly_typed && table.value("BuilderFlag", "kINT8").is_some(),
         ..typing
     }
@@ -66,6 +69,11 @@ fn half_typing(library: &Library, precision: Precision, settings: &Settings) -> 
 
 /// The model that is built.
 pub(super) fn write_into(request: &BuildRequest<'_>, typing: Typing) -> Result<Bytes, EngineError> {
+    if let Some(node) = request.model.int64.as_ref().filter(|_| typing.without_int64) {
+        return Err(EngineError::Build(format!(
+            "this TensorRT has no int64, and '{node}' takes int64 numbers that int32 may not hold; TensorRT 10 and later have them"
+        )));
+    }
     let onnx = match typing.without_bfloat16.filter(|_| request.model.bfloat16) {
         Some(rounding) => without_bfloat16(&request.model.onnx, rounding).map_err(|e| EngineError::Build(e.to_string()))?,
         None => request.model.onnx.clone(),
