@@ -3,6 +3,7 @@
 pub mod asset;
 pub mod cuda;
 pub mod inspect;
+mod library_file;
 pub mod onnxruntime;
 pub mod place;
 pub mod plan;
