@@ -1,13 +1,15 @@
 //! Faults made on purpose, for tests alone: every step that can fail has a named point, and a test makes each of them fail.
 //!
 //! In a process that was started with `TFTRT_FAULT`, points are counted, and the one that is asked for fails: `read:3` is the third
-//! time that `read` is reached, once; `count` is none. A test asks for the next one by the request `faults` of `tftrt_request`, which
+//! time that `read` is reached, once; `count` is none, and `hold:FILE` neither: there a build waits as long as FILE is there. A test asks for the next one by the request `faults` of `tftrt_request`, which
 //! is refused in any other process. There a point is one relaxed load of a flag that never changes.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// The environment variable.
 pub const VARIABLE: &str = "TFTRT_FAULT";
@@ -92,6 +94,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     asked: None,
     reached: BTreeMap::new(),
     failed: None,
+    hold: None,
 });
 
 struct State {
@@ -99,6 +102,8 @@ struct State {
     asked: Option<(Point, u64)>,
     reached: BTreeMap<Point, u64>,
     failed: Option<(Point, u64)>,
+    /// While this file is there, builds wait: a slow builder.
+    hold: Option<PathBuf>,
 }
 
 /// A step that failed because a test asked for it.
@@ -127,6 +132,13 @@ pub fn at(point: Point) -> Result<(), Fault> {
 #[cold]
 fn reached(point: Point) -> Result<(), Fault> {
     let mut state = STATE.lock();
+    if let Some(file) = state.hold.clone().filter(|_| point == Point::Build) {
+        drop(state);
+        while file.exists() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        state = STATE.lock();
+    }
     let time = state.reached.entry(point).or_default();
     *time += 1;
     let time = *time;
@@ -162,7 +174,7 @@ pub fn start(value: Option<&str>) {
     let Some(text) = value.filter(|text| !text.is_empty()) else {
         return;
     };
-    if parse(text).is_ok() {
+    if parse(text).is_ok() || text.starts_with("hold:") {
         tracing::warn!("{VARIABLE}={text}: steps fail on purpose in this process; it is for tests alone");
     }
     ON.store(true, Relaxed);
@@ -181,9 +193,13 @@ pub fn ask(text: &str) -> Result<(), String> {
             "this process was started without {VARIABLE}: no step fails on purpose in it"
         ));
     }
-    let asked = parse(text)?;
+    let (asked, hold) = match text.strip_prefix("hold:") {
+        Some(file) => (None, Some(PathBuf::from(file))),
+        None => (parse(text)?, None),
+    };
     *STATE.lock() = State {
         asked,
+        hold,
         reached: BTreeMap::new(),
         failed: None,
     };

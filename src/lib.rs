@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod op;
 pub mod optimizer;
 pub mod precision;
+pub mod process;
 pub mod profile;
 pub mod proto;
 pub mod report;

@@ -103,6 +103,11 @@ pub const METRICS: &[Metric] = &[
         "Engines taken from the cache on disk.",
         &[("", "disk_engine_hits")],
     ),
+    counter(
+        "dropped_builds",
+        "Builds that waited in the background and were given up for others.",
+        &[("", "dropped_builds")],
+    ),
     counter("loads", "Engines read from saved models.", &[("", "loads")]),
     counter(
         "rejected_plans",

@@ -64,6 +64,7 @@ def stats() -> dict:
       builds: built, or taken from the cache on disk instead.
       disk_engine_hits: of these, taken from the cache on disk.
       failures: builds that failed, and calls without an engine in a model that forbids building (allow_build_at_runtime=False).
+      dropped_builds: that waited in the background and were given up for others (TFTRT_BUILD_QUEUE), or at the end of the process.
       loads: read from a saved model.
       rejected_plans: in a saved model, and of no use here.
       evictions: that made room for another.

@@ -133,11 +133,14 @@ def _site_folders() -> list[str]:
 
 
 def _find_onnxruntime() -> None:
-    """Sets ORT_DYLIB_PATH to the library in the installed `onnxruntime` package, where the variable is not set.
+    """Sets ORT_DYLIB_PATH to the library in the installed `onnxruntime` package, where the variable is not set, or empty.
 
     The package is only looked up: importing it would load its own copy of the library and slow this import down.
     """
-    if "ORT_DYLIB_PATH" in os.environ:
+    # From 1.29 on ONNX Runtime starts a thread for its telemetry when it is loaded, even if nothing is to be sent. At its end a forked
+    # child waits for that thread, which it does not have.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if os.environ.get("ORT_DYLIB_PATH"):
         return
     for folder in _installed_folders("onnxruntime"):
         found = sorted(pathlib.Path(folder, "capi").glob("libonnxruntime.so*"))

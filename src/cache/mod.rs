@@ -84,6 +84,13 @@ pub struct Ticket<E: ?Sized> {
     flight: Arc<Flight<E>>,
 }
 
+impl<E: ?Sized> Ticket<E> {
+    /// How much the engine is wanted: the calls that have asked for it so far, and far more where somebody waits for it.
+    pub fn wanted(&self) -> u64 {
+        self.flight.wanted()
+    }
+}
+
 impl<E: ?Sized> Drop for Ticket<E> {
     fn drop(&mut self) {
         self.flight.give_up("the build was given up before it began");
@@ -246,6 +253,7 @@ impl<E: ?Sized> EngineCache<E> {
             Plan::Refuse(reason) => return Err(reason),
             Plan::Wait(flight) => {
                 self.counters.waited();
+                flight.await_by_one();
                 (flight, false)
             }
             Plan::Build(flight) => {
@@ -273,7 +281,10 @@ impl<E: ?Sized> EngineCache<E> {
         match plan {
             Plan::Serve(engine, profile) => Begin::Ready { engine, profile },
             Plan::Refuse(reason) => Begin::Failed(reason),
-            Plan::Wait(_) => Begin::Building,
+            Plan::Wait(flight) => {
+                flight.ask();
+                Begin::Building
+            }
             Plan::Build(flight) => Begin::Start(Ticket { key: key.to_vec(), flight }),
         }
     }
@@ -284,9 +295,25 @@ impl<E: ?Sized> EngineCache<E> {
         self.land(&ticket.key, &ticket.flight, outcome);
     }
 
+    /// Gives back what [`Self::begin`] gave a ticket for: nobody builds it, which is no failure, and the next call that asks for the key
+    /// begins anew. Those who wait get `why`.
+    pub fn withdraw(&self, ticket: Ticket<E>, why: &str) {
+        let mut state = self.state.lock();
+        let same = |flight: &Arc<Flight<E>>| Arc::ptr_eq(flight, &ticket.flight);
+        if state.flights.get(&ticket.key).is_some_and(same) {
+            state.flights.remove(&ticket.key);
+        }
+        drop(state);
+        self.counters.dropped();
+        ticket.flight.give_up(why);
+    }
+
     /// Waits until the builds that are under way now have ended, whoever does them.
     pub fn wait_for_builds(&self) {
         let flights: Vec<_> = self.state.lock().flights.values().cloned().collect();
+        for flight in &flights {
+            flight.await_by_one();
+        }
         for flight in flights {
             // A failure is remembered, and told to the calls that need the engine.
             let _ = flight.wait();

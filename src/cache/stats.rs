@@ -21,6 +21,8 @@ pub struct Stats {
     pub builds: u64,
     /// Builds that failed, and failures put in by the caller.
     pub failures: u64,
+    /// Builds that were given up before they began.
+    pub dropped: u64,
     /// Engines read from files.
     pub loads: u64,
     /// Engines that made room for another.
@@ -36,6 +38,7 @@ impl AddAssign for Stats {
         self.waits += other.waits;
         self.builds += other.builds;
         self.failures += other.failures;
+        self.dropped += other.dropped;
         self.loads += other.loads;
         self.evictions += other.evictions;
     }
@@ -48,6 +51,7 @@ pub(super) struct Counters {
     waits: AtomicU64,
     builds: AtomicU64,
     failures: AtomicU64,
+    dropped: AtomicU64,
     loads: AtomicU64,
     evictions: AtomicU64,
 }
@@ -69,6 +73,10 @@ impl Counters {
         self.failures.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn dropped(&self) {
+        self.dropped.fetch_add(1, Relaxed);
+    }
+
     pub(super) fn loaded(&self) {
         self.loads.fetch_add(1, Relaxed);
     }
@@ -86,6 +94,7 @@ impl Counters {
             waits: self.waits.load(Relaxed),
             builds: self.builds.load(Relaxed),
             failures: self.failures.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
             loads: self.loads.load(Relaxed),
             evictions: self.evictions.load(Relaxed),
         }

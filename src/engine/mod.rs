@@ -4,6 +4,7 @@ pub mod asset;
 pub mod cuda;
 pub mod inspect;
 pub mod interface;
+mod library_file;
 pub mod onnxruntime;
 pub mod place;
 pub mod plan;

@@ -347,7 +347,7 @@ impl EngineOp {
             key: key.clone(),
             shapes: call.shapes().to_vec(),
             values,
-            segment: self.segment(call)?,
+            segment: set.segment(|| self.segment(call))?,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The engines of one segment: the cache that calls look into, and what it is filled from.
 
+use super::segment::Segment;
 use super::values;
 use crate::cache::{EngineCache, Key, Mode};
 use crate::engine::Engine;
@@ -39,6 +40,8 @@ pub struct EngineSet {
     remembered: Mutex<Vec<Profile>>,
     /// Whether profiles were made without recorded calls, or a plan's own profiles, to make them from.
     guessed: AtomicBool,
+    /// The segment, as long as a build that waits holds it.
+    segment: Mutex<Weak<Segment>>,
     /// The kernels that have used it, as far as they live.
     kernels: Mutex<Vec<Weak<()>>>,
     /// Whether a kernel has ever used it.
@@ -66,6 +69,7 @@ impl EngineSet {
             wants_values: AtomicBool::new(false),
             remembered: Mutex::default(),
             guessed: AtomicBool::new(false),
+            segment: Mutex::default(),
             kernels: Mutex::default(),
             was_used: AtomicBool::new(false),
         }
@@ -88,6 +92,19 @@ impl EngineSet {
 
     pub fn opened(&self) -> Option<&EngineCache<dyn Engine>> {
         self.cache.get()
+    }
+
+    /// The segment that the engines are built from: the one that a waiting build holds, else what `read` gives. The weights of a segment
+    /// are so in memory once, however many of its builds wait.
+    pub fn segment(&self, read: impl FnOnce() -> Result<Segment, String>) -> Result<Arc<Segment>, String> {
+        // Who comes meanwhile waits: two readers would hold two copies.
+        let mut held = self.segment.lock();
+        if let Some(segment) = held.upgrade() {
+            return Ok(segment);
+        }
+        let segment = Arc::new(read()?);
+        *held = Arc::downgrade(&segment);
+        Ok(segment)
     }
 
     /// Notes a kernel that uses this set, by what lives as long as it.

@@ -14,16 +14,17 @@ use crate::engine::{Backend, BuildRequest, Engine, Precision};
 use crate::files;
 use crate::metrics;
 use crate::optimizer::INPUT_PREFIX;
+use crate::process::at_exit;
 use crate::profile::{Bounds, Profile};
 use crate::settings::Settings;
-use crate::tf::{at_exit, tensor_float_32_enabled};
+use crate::tf::tensor_float_32_enabled;
 use crate::trace;
 use bytes::Bytes;
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Once};
 use std::time::Instant;
 
 pub struct Job {
@@ -35,7 +36,8 @@ pub struct Job {
     /// The input shapes of the call that asks, and the values of those that may be shapes themselves.
     pub shapes: Vec<Vec<i64>>,
     pub values: Vec<Option<Vec<i64>>>,
-    pub segment: Segment,
+    /// Shared by all builds of the segment that wait.
+    pub segment: Arc<Segment>,
 }
 
 impl Job {
@@ -48,7 +50,8 @@ impl Job {
             Precision::Int8 => self.backend.quantization(),
             Precision::Fp32 | Precision::Fp16 => Quantization::Arithmetic,
         };
-        let model = self.segment.convert(&self.attrs, &self.shapes, quantization)?;
+        let segment = Arc::unwrap_or_clone(self.segment);
+        let model = segment.convert(&self.attrs, &self.shapes, quantization)?;
         say_precision(&self.attrs, &self.resource, self.backend, &model);
         let shape_inputs = match self.backend.wants_shape_values() {
             true => convert::shape_inputs(&model.onnx)?,
@@ -77,8 +80,7 @@ impl Job {
             tf32: tensor_float_32_enabled(),
         };
         // By now what it takes from is loaded, and so taken down after it.
-        static AT_EXIT: Once = Once::new();
-        AT_EXIT.call_once(|| at_exit(tensorrt::close));
+        at_exit("TensorRT's builders", tensorrt::close);
         let begun = Instant::now();
         let engine = self.backend.build(&request).map_err(|e| e.to_string())?;
         metrics::built(begun.elapsed());

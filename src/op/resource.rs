@@ -542,6 +542,7 @@ fn counters(cache: &Stats, own: &Own, natives: impl Iterator<Item = (Kind, u64)>
         ("waits", cache.waits),
         ("builds", cache.builds),
         ("failures", cache.failures),
+        ("dropped_builds", cache.dropped),
         ("loads", cache.loads),
         ("evictions", cache.evictions),
         ("engine_calls", own.engine_calls),

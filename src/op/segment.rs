@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use tf::attr_value::{ListValue, Value};
 
+#[derive(Clone)]
 pub struct Segment {
     /// Its large constants are empty and marked (see [`contents`]).
     graph: tf::GraphDef,

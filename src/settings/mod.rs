@@ -49,6 +49,10 @@ pub struct Settings {
     /// Of built engines on disk. `None`: no limit.
     pub cache_max_bytes: Option<u64>,
     pub build: BuildPolicy,
+    /// 1 or more.
+    pub build_threads: usize,
+    /// Builds that wait for a thread; 1 or more.
+    pub build_queue: usize,
     pub control_flow: ControlFlow,
     /// Plans that TF-TRT 2.x stored.
     pub allow_bare_plans: bool,
@@ -89,6 +93,8 @@ impl Default for Settings {
             // Some dozens of engines of a few hundred megabytes.
             cache_max_bytes: Some(16 << 30),
             build: BuildPolicy::Inline,
+            build_threads: 1,
+            build_queue: 64,
             control_flow: ControlFlow::Engine,
             allow_bare_plans: true,
             cuda_graphs: true,
@@ -177,6 +183,14 @@ impl Settings {
                 },
             },
             build: read.choice(BUILD, default.build),
+            build_threads: read
+                .integer_in(BUILD_THREADS, 1..=256, "1")
+                .and_then(|threads| usize::try_from(threads).ok())
+                .unwrap_or(default.build_threads),
+            build_queue: read
+                .integer_in(BUILD_QUEUE, 1..=65536, "64")
+                .and_then(|builds| usize::try_from(builds).ok())
+                .unwrap_or(default.build_queue),
             control_flow: read.choice(CONTROL_FLOW, default.control_flow),
             allow_bare_plans: read.bool(ALLOW_BARE_PLANS, default.allow_bare_plans),
             cuda_graphs: read.bool(CUDA_GRAPHS, default.cuda_graphs),

@@ -214,8 +214,25 @@ pub const VARIABLES: &[Variable] = &[
         default: "inline",
         read: ReadAt::Use,
         guide_section: None,
-        what: "Who builds an engine that a call misses: inline, the call itself; background, a thread, while \
+        what: "Who builds an engine that a call misses: inline, the call itself; background, a thread of a queue (TFTRT_BUILD_THREADS, TFTRT_BUILD_QUEUE), while \
                calls run the native segment (saving waits for it); never, nobody.",
+    },
+    Variable {
+        name: BUILD_THREADS,
+        kind: Kind::Integer,
+        default: "1",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "At most so many threads, 1 to 256, build engines if TFTRT_BUILD is background: each takes a core, and memory for one build.",
+    },
+    Variable {
+        name: BUILD_QUEUE,
+        kind: Kind::Integer,
+        default: "64",
+        read: ReadAt::Use,
+        guide_section: None,
+        what: "At most so many builds, 1 to 65536, wait for a thread if TFTRT_BUILD is background. The most wanted and newest shapes come first. \
+               If there are more, the least wanted and oldest is given up and counted (dropped_builds); its next call asks for it again.",
     },
     Variable {
         name: CONTROL_FLOW,
@@ -300,7 +317,7 @@ pub const VARIABLES: &[Variable] = &[
         read: ReadAt::Import,
         guide_section: None,
         what: "For tests alone: steps that can fail are counted in this process, and one of them fails on purpose, as \"read:3\", the third \
-               time that something is read (src/fault.rs lists the points).",
+               time that something is read (src/fault.rs lists the points). \"hold:FILE\": builds wait while FILE is there.",
     },
     Variable {
         name: "TFTRT_PYTHON",
@@ -352,6 +369,8 @@ pub(super) const CACHE_READONLY: &str = "TFTRT_CACHE_READONLY";
 pub(super) const CACHE_MAX_BYTES: &str = "TFTRT_CACHE_MAX_BYTES";
 pub(super) const BUILD: &str = "TFTRT_BUILD";
 pub(super) const ALLOW_BARE_PLANS: &str = "TFTRT_ALLOW_BARE_PLANS";
+pub(super) const BUILD_THREADS: &str = "TFTRT_BUILD_THREADS";
+pub(super) const BUILD_QUEUE: &str = "TFTRT_BUILD_QUEUE";
 pub(super) const CUDA_GRAPHS: &str = "TFTRT_CUDA_GRAPHS";
 pub(super) const MAX_CONTEXTS: &str = "TFTRT_MAX_CONTEXTS";
 pub(super) const OPTIMIZATION_LEVEL: &str = "TFTRT_BUILDER_OPTIMIZATION_LEVEL";

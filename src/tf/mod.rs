@@ -6,7 +6,6 @@ mod call;
 mod convert_api;
 mod device;
 mod entry;
-mod exit;
 mod ffi;
 mod host;
 mod init;
@@ -19,7 +18,6 @@ mod versions;
 
 pub use call::{Call, CallBindings, Handle, NativeFunction};
 pub use device::tensor_float_32_enabled;
-pub use exit::at_exit;
 pub use host::{TensorflowHost, infer_shapes, optimize_graph};
 pub use init::{BUILT_FOR, load_error};
 pub use monitoring::record_build_seconds;

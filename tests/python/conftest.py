@@ -150,7 +150,7 @@ def convert_function():
 
 # The counters of `tftrt.stats()["totals"]`; what they mean is in the docstring of `tftrt.stats`.
 COUNTERS = {
-    *("builds", "failures", "loads", "disk_engine_hits", "rejected_plans", "evictions"),
+    *("builds", "failures", "loads", "disk_engine_hits", "rejected_plans", "evictions", "dropped_builds"),
     *("hits", "misses", "waits"),
     *("engine_calls", "graph_launches", "native_fallbacks"),
     *("native_input_mismatch", "native_no_backend", "native_no_engine", "native_engine_failed"),

@@ -1,7 +1,7 @@
 """TFTRT_BUILD: who builds an engine that a call misses, and what the calls do meanwhile.
 
-Builds in the background run one at a time, so a test that needs one to be under way starts several of other shapes before it: its own has
-to wait for them, however fast the machine is. What comes later is waited for by counters.
+Builds in the background run one at a time, so a test that needs some to be under way starts many: the last of them has to wait for the
+others, however fast the machine is. The newest comes first (test_overload.py). What comes later is waited for by counters.
 """
 
 import gc
@@ -119,10 +119,11 @@ def test_many_threads_start_one_build(convert_function, stats, monkeypatch):
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(call, range(threads)))
-        assert stats["engine_calls"] == 0 and stats["native_building"] == AHEAD + threads
+        served = stats["engine_calls"]
+        assert served + stats["native_building"] == AHEAD + threads
         landed(stats, builds=AHEAD + 1)
         found += pool.map(call, range(threads))
-    assert stats["engine_calls"] == threads and stats["native_building"] == AHEAD + threads
+    assert stats["engine_calls"] == served + threads and stats["native_building"] == AHEAD + threads - served
     assert stats["builds"] == AHEAD + 1 and stats["native_fallbacks"] == 0
     for one in found:
         assert_close(one, expected)
@@ -138,7 +139,9 @@ def test_a_call_that_builds_itself_waits_for_the_build_under_way(convert_functio
     assert stats["native_building"] == AHEAD + 1 and stats["builds"] < AHEAD + 1
     monkeypatch.setenv("TFTRT_BUILD", "inline")
     assert_close(converted(mine), expected)
-    assert stats["builds"] == AHEAD + 1 and stats["waits"] == 1 and stats["engine_calls"] == 1
+    # It does not wait for the others.
+    assert stats["builds"] < AHEAD + 1 and stats["waits"] <= 1 and stats["engine_calls"] == 1
+    landed(stats, builds=AHEAD + 1)
 
 
 def test_a_failure_in_the_background_is_remembered_and_said_once(convert_function, stats, monkeypatch, capfd):

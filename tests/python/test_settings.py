@@ -27,6 +27,8 @@ WRONG = {
     "TFTRT_CACHE_READONLY": ("readonly", BOOLS),
     "TFTRT_CACHE_MAX_BYTES": ("16GB", "no whole number"),
     "TFTRT_BUILD": ("later", "none of inline, background, never"),
+    "TFTRT_BUILD_THREADS": ("0", "not within 1 to 256"),
+    "TFTRT_BUILD_QUEUE": ("many", "no whole number"),
     "TFTRT_CONTROL_FLOW": ("loops", "none of engine, unroll, native"),
     "TFTRT_ALLOW_BARE_PLANS": ("perhaps", BOOLS),
     "TFTRT_CUDA_GRAPHS": ("small", BOOLS),

@@ -16,6 +16,7 @@ use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory,
 use crate::convert::Model;
 use crate::fault::{self, Point};
 use crate::graph::{DType, PartialShape};
+use crate::process::{self, OfProcess};
 use crate::proto::onnx::ModelProto;
 use bytes::Bytes;
 use lru::LruCache;
@@ -81,11 +82,16 @@ fn has_op(model: &Bytes, op: &str) -> bool {
     graph.is_some_and(|graph| graph.node.iter().any(|node| node.op_type() == op))
 }
 
+/// Why a forked child does not run an engine.
+const INHERITED: &str = "it was made before this process was forked, and ONNX Runtime's threads are not in the child; engines that the child itself \
+                         loads or builds run";
+
 /// One shape a tensor.
 type Shapes = Vec<Vec<i64>>;
 
 struct OrtEngine {
-    session: Session,
+    /// Its end and its runs may wait for threads, which a forked child does not have.
+    session: OfProcess<Session>,
     model: Bytes,
     memory: sys::HostMemory,
     quietly: sys::Quietly,
@@ -103,12 +109,16 @@ struct OrtEngine {
 impl OrtEngine {
     fn new(library: &Library, model: Bytes) -> Result<Self, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
+        let _inside = process::inside();
         let builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
         let mut wrong = vec![WRONG_OPTIMIZERS];
         if has_op(&model, "Resize") {
             wrong.push(WRONG_FOR_RESIZE);
         }
         let mut builder = builder.with_disabled_optimizers(wrong.join(";")).map_err(|e| text(&e))?;
+        if !library.has_threads() {
+            builder = builder.with_independent_thread_pool().map_err(|e| text(&e))?;
+        }
         let session = builder.commit_from_memory(&model).map_err(|e| text(&e))?;
         let name = |n: &str| CString::new(n).map_err(|_| format!("the name {n:?} holds a zero byte"));
         let input_names = session.inputs().iter().map(|i| name(i.name())).collect::<Result<_, _>>()?;
@@ -123,7 +133,7 @@ impl OrtEngine {
         let has_einsum = has_op(&model, "Einsum");
         Ok(OrtEngine {
             has_einsum,
-            session,
+            session: OfProcess::new(session),
             model,
             memory,
             quietly,
@@ -135,6 +145,10 @@ impl OrtEngine {
         })
     }
 
+    fn session(&self) -> Result<&Session, String> {
+        self.session.get().ok_or_else(|| INHERITED.to_string())
+    }
+
     /// Runs with outputs that ONNX Runtime allocates, copies them, and remembers their shapes.
     fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<Run, String> {
         let mut outputs: Vec<_> = self.output_names.iter().map(|_| sys::Value::unallocated()).collect();
@@ -142,7 +156,7 @@ impl OrtEngine {
             let inputs = self.values(io.inputs())?;
             let begun = Instant::now();
             fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
-            sys::run(&self.session, None, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+            sys::run(self.session()?, None, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
             begun.elapsed()
         };
         let shapes = outputs.iter().map(sys::Value::dims).collect::<Result<Vec<_>, _>>()?;
@@ -178,7 +192,14 @@ impl OrtEngine {
         let begun = Instant::now();
         fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
         let options = Some(&self.quietly);
-        sys::run(&self.session, options, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+        sys::run(
+            self.session()?,
+            options,
+            &self.input_names,
+            &inputs,
+            &self.output_names,
+            &mut outputs,
+        )?;
         Ok(begun.elapsed())
     }
 
@@ -220,6 +241,9 @@ impl Engine for OrtEngine {
                 "ONNX Runtime's Einsum takes no tensors without elements".to_string(),
             ));
         }
+        // Before anything is bound: no second try would help.
+        self.session().map_err(EngineError::Run)?;
+        let _inside = process::inside();
         let key: Shapes = io.inputs().iter().map(|i| i.dims.to_vec()).collect();
         let known = match self.shapes_by_value.load(Relaxed) {
             true => None,

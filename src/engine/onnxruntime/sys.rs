@@ -237,8 +237,9 @@ pub fn version(path: &Path) -> Result<String, Message> {
     // The symbol has this signature in every release; what it returns is static in the library.
     let base = unsafe { library.get::<unsafe extern "C" fn() -> *const sys::OrtApiBase>(b"OrtGetApiBase") }
         .map_err(|_| format!("{} is no ONNX Runtime: it has no OrtGetApiBase", path.display()))?;
-    let version = unsafe { CStr::from_ptr(((*base()).GetVersionString)()) }
-        .to_string_lossy()
-        .into_owned();
+    // SAFETY: what it returns is null or static in the library.
+    let base =
+        unsafe { base().as_ref() }.ok_or_else(|| format!("{} is no ONNX Runtime: its OrtGetApiBase gives nothing", path.display()))?;
+    let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();
     Ok(version)
 }

@@ -7,6 +7,7 @@ use crate::convert::{Model, Quantization};
 use crate::engine::cuda::{self, CudaError, Properties};
 use crate::engine::{Backend, BuildRequest, DeviceMemory, Engine, EngineError, Gpu, Precision};
 use crate::fault::{self, Point};
+use crate::process::OfProcess;
 use crate::profile::Profile;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -32,6 +33,7 @@ pub struct TensorRt {
     pub(super) builders: safe::Builders,
     /// A block that tensors without elements are said to be at.
     pub(super) nowhere: Block,
+    process: OfProcess<()>,
 }
 
 /// A block of device memory, from TensorFlow where there is one.
@@ -94,6 +96,10 @@ pub fn backend_of_device(ordinal: i32) -> Result<&'static TensorRt, EngineError>
     of(cuda::Context::primary(ordinal)?, None)
 }
 
+/// Why a forked child has no engines on a GPU.
+const FORKED: &str = "TensorRT cannot be used in this process: it was forked from one that had used CUDA, and CUDA does not work in the child; \
+                      fork before the GPU is used, or start processes without fork()";
+
 fn of(context: cuda::Context, memory: Option<&'static dyn DeviceMemory>) -> Result<&'static TensorRt, EngineError> {
     let which = memory.map_or(0, |memory| std::ptr::from_ref(memory).addr());
     let mut backends = BACKENDS.lock();
@@ -117,6 +123,7 @@ impl TensorRt {
         let properties = context.properties()?;
         let (runtime, allocator) = safe::runtime(&library, memory).map_err(|e| EngineError::Unavailable(e.to_string()))?;
         let backend = TensorRt {
+            process: OfProcess::new(()),
             driver: cuda::driver_version()?,
             nowhere: Block::new(memory, 512)?,
             timings: safe::Timings::default(),
@@ -138,6 +145,14 @@ impl TensorRt {
             backend.library.path().display()
         );
         Ok(backend)
+    }
+
+    /// CUDA does not work in a forked child of a process that has used it, and neither does TensorRT.
+    pub(super) fn in_its_process(&self) -> Result<(), EngineError> {
+        match self.process.get() {
+            Some(()) => Ok(()),
+            None => Err(EngineError::Unavailable(FORKED.to_string())),
+        }
     }
 
     /// Lets the builder that a build has left go when its time is over, in a thread that lives until then.
@@ -198,6 +213,7 @@ impl Backend for TensorRt {
     }
 
     fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
+        self.in_its_process()?;
         let _current = self.context.enter()?;
         let _builds = cuda::no_capture();
         let engine = build::engine(self, request)?;
@@ -210,6 +226,7 @@ impl Backend for TensorRt {
     }
 
     fn load_bare(&'static self, node: &str, plan: Bytes) -> Result<(Arc<dyn Engine>, Vec<Profile>), EngineError> {
+        self.in_its_process()?;
         let _current = self.context.enter()?;
         let _loads = cuda::no_capture();
         let engine = TrtEngine::load(self, node, &plan, false)?;
@@ -218,6 +235,7 @@ impl Backend for TensorRt {
     }
 
     fn load(&'static self, node: &str, payload: Bytes) -> Result<Arc<dyn Engine>, EngineError> {
+        self.in_its_process()?;
         let _current = self.context.enter()?;
         let _loads = cuda::no_capture();
         Ok(Arc::new(TrtEngine::load(self, node, &payload, false)?))

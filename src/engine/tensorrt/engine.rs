@@ -174,6 +174,7 @@ impl Engine for TrtEngine {
         let stream = io
             .stream()
             .ok_or_else(|| EngineError::Run("an engine of TensorRT's was called without a GPU".to_string()))?;
+        self.backend.in_its_process()?;
         let _current = self.backend.context.enter()?;
         if let Some(replays) = &self.replays
             && let Some(run) = replays.run(self.engine(), profile, stream, io)?
@@ -233,10 +234,12 @@ impl Drop for TrtEngine {
     fn drop(&mut self) {
         // Runs may be under way that read the weights, and the memory may go to somebody on another stream. The context has to be
         // current while TensorRT frees what is on the device.
-        let _current = match self.backend.context.enter() {
+        let current = self.backend.in_its_process().and_then(|()| Ok(self.backend.context.enter()?));
+        let _current = match current {
             Ok(current) => current,
             Err(e) => {
-                // The process is ending, and CUDA has gone before: so has what is on the device, and TensorRT would call CUDA.
+                // The process is ending, and CUDA has gone before (or the process is a forked child, which has no CUDA): so has what is on
+                // the device, and TensorRT would call CUDA.
                 tracing::debug!("the end of an engine: {e}");
                 std::mem::forget((self.replays.take(), std::mem::take(&mut *self.pools.write()), self.engine.take()));
                 return;

@@ -6,6 +6,7 @@ use super::runtime::RuntimeObject;
 use super::slots::Slots;
 use super::table::{Table, supported_versions};
 use super::version::{Family, Version};
+use crate::engine::library_file;
 use libloading::os::unix::{Library as Opened, RTLD_LAZY, RTLD_LOCAL};
 use std::error::Error;
 use std::ffi::{OsStr, c_int, c_void};
@@ -177,6 +178,8 @@ impl Library {
             .and_then(|folder| in_folder(folder, &name));
         let place = beside.unwrap_or_else(|| PathBuf::from(&name));
         // It names the library that it works with by its soname, which is already in the process.
+        library_file::check(&place, PATH_VARIABLE)
+            .map_err(|why| self.cannot("parse ONNX", format!("its parser {name} is not usable: {why}")))?;
         let parser = open(place.as_os_str())
             .map_err(|error| self.cannot("parse ONNX", format!("its parser {name} is not usable: {}", words(&error))))?;
         // SAFETY: the symbol has had this type in every version; the library is never unloaded.
@@ -243,6 +246,10 @@ fn first(places: impl Iterator<Item = Place>, sink: Sink) -> Result<Arc<Library>
             Place::Named(name) => (PathBuf::from(name), false),
             Place::File(path) => (path, true),
         };
+        if let Err(why) = library_file::check(&path, PATH_VARIABLE) {
+            tried.push(why);
+            continue;
+        }
         match open(path.as_os_str()) {
             Err(error) => tried.push(words(&error)),
             Ok(opened) => match fit(opened, path, at_path, sink) {
@@ -388,6 +395,21 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_library_that_was_cut_short_and_what_is_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cut = folder.path().join("libnvinfer.so.10");
+        let whole = fs::read("/proc/self/exe").expect("this program's file");
+        fs::write(&cut, &whole[..whole.len() / 2]).expect("written");
+        let text = error_of(Library::open(folder.path(), ignore));
+        assert!(
+            text.contains("is cut short") && text.contains(&cut.display().to_string()) && text.contains(PATH_VARIABLE),
+            "{text}"
+        );
+        let text = error_of(Library::open(Path::new("/dev/zero"), ignore));
+        assert!(text.contains("/dev/zero, from TFTRT_TENSORRT_LIB, is a device"), "{text}");
     }
 
     #[test]
