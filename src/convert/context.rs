@@ -14,6 +14,7 @@ use std::collections::HashMap;
 pub struct Scope {
     values: Vec<Value>,
     quantization: Quantization,
+    guards: Vec<String>,
     outer: Outer,
 }
 
@@ -24,6 +25,8 @@ pub struct State {
     pub options: Options,
     values: Vec<Value>,
     ports: HashMap<Port, ValueId>,
+    /// What has to hold in this graph (see `guard`).
+    pub guards: Vec<String>,
 }
 
 impl State {
@@ -74,6 +77,7 @@ impl State {
         Scope {
             values: self.values.clone(),
             quantization: std::mem::take(&mut self.options.quantization),
+            guards: std::mem::take(&mut self.guards),
             outer: self.builder.enter(),
         }
     }
@@ -89,6 +93,7 @@ impl State {
             *now = before;
         }
         self.options.quantization = scope.quantization;
+        self.guards = scope.guards;
         self.builder.leave(scope.outer, name, inputs, outputs)
     }
 

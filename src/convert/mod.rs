@@ -9,6 +9,8 @@
 mod builder;
 mod carried;
 mod context;
+pub mod guard;
+mod interval;
 mod layout;
 mod nesting;
 mod ops;
@@ -34,7 +36,8 @@ pub struct Binding {
     pub shape: PartialShape,
 }
 
-/// A segment in ONNX. Input `i` belongs to the segment's `_Arg` of index `i`, output `i` to its `_Retval` of index `i`.
+/// A segment in ONNX. Input `i` belongs to the segment's `_Arg` of index `i`, output `i` to its `_Retval` of index `i`; the one named
+/// [`guard::OUTPUT`], if there is one, is the last and is none of them.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// A serialized `onnx.ModelProto`.
@@ -102,11 +105,22 @@ pub enum Quantization {
     Int8,
 }
 
+/// What becomes of a call that native TensorFlow refuses, or answers on its device alone: an index outside of its range, sizes that do not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadValues {
+    /// As on a GPU: what is outside reads zeros and writes nothing.
+    #[default]
+    Zeroed,
+    /// As on a CPU: the model says by one more output, [`guard::OUTPUT`], whether the call is good.
+    Told,
+}
+
 /// What may be chosen of a conversion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     pub layout: Layout,
     pub quantization: Quantization,
+    pub bad_values: BadValues,
 }
 
 /// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
@@ -145,6 +159,16 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
     let mut output_bindings = Vec::new();
     for &id in &outputs {
         output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
+    }
+    if let Some(holds) = state.guard() {
+        let output = |reason| ConvertError::Node {
+            segment: segment.to_string(),
+            node: guard::OUTPUT.to_string(),
+            op: "Identity".to_string(),
+            reason,
+        };
+        let shape = guard::shape();
+        state.builder.output(guard::OUTPUT, &holds, DType::BOOL, &shape).map_err(output)?;
     }
     let bfloat16 = state.builder.bfloat16;
     let model = state.builder.finish(segment);

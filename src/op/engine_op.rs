@@ -10,7 +10,7 @@ use super::resource::Resource;
 use super::segment::{Segment, fingerprint};
 use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
-use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
+use crate::engine::{Backend, Engine, EngineError, Gpu, Run, backend_for};
 use crate::settings::{BuildPolicy, Settings};
 use crate::tf::{Call, Code, Handle, NativeFunction, Status};
 use bytes::Bytes;
@@ -120,6 +120,7 @@ impl EngineOp {
         let mut io = call.bindings(gpu.map(|gpu| gpu.stream));
         match hit.engine.run(hit.profile, &mut io) {
             Ok(run) => Ok(Ran { run, found, at_once }),
+            Err(e @ EngineError::Refused) => Err(Fallback::new(Kind::Refused, e.to_string())),
             Err(e) => Err(Fallback::new(Kind::EngineFailed, e.to_string())),
         }
     }

@@ -47,7 +47,9 @@ impl Job {
             Precision::Int8 => self.backend.quantization(),
             Precision::Fp32 | Precision::Fp16 => Quantization::Arithmetic,
         };
-        let model = self.segment.convert(&self.attrs, &self.shapes, quantization)?;
+        let model = self
+            .segment
+            .convert(&self.attrs, &self.shapes, quantization, self.backend.bad_values())?;
         say_precision(&self.attrs, &self.resource, self.backend, &model);
         let shape_inputs = match self.backend.wants_shape_values() {
             true => convert::shape_inputs(&model.onnx)?,

@@ -1,7 +1,7 @@
 //! The native segment's body: its fingerprint, and its way to ONNX.
 
 use super::attrs::Attrs;
-use crate::convert::{self, Model, Quantization};
+use crate::convert::{self, BadValues, Model, Quantization};
 use crate::fault::{self, Point};
 use crate::graph::{DType, Graph, PartialShape, contents, inner};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
@@ -31,7 +31,13 @@ impl Segment {
 
     /// Converts the segment for calls of the given shapes: what the node's attributes leave open stays open, and where
     /// they say nothing the call gives the ranks (implicit batch: all sizes but the batch).
-    pub fn convert(mut self, attrs: &Attrs, actual: &[Vec<i64>], quantization: Quantization) -> Result<Model, String> {
+    pub fn convert(
+        mut self,
+        attrs: &Attrs,
+        actual: &[Vec<i64>],
+        quantization: Quantization,
+        bad_values: BadValues,
+    ) -> Result<Model, String> {
         fault::at(Point::Convert).map_err(|why| why.to_string())?;
         let shapes = argument_shapes(attrs, actual);
         for node in self.graph.node.iter_mut().filter(|n| n.op == "_Arg") {
@@ -69,7 +75,11 @@ impl Segment {
             true => convert::Layout::Kept,
             false => convert::Layout::Restored,
         };
-        let options = convert::Options { layout, quantization };
+        let options = convert::Options {
+            layout,
+            quantization,
+            bad_values,
+        };
         let model = convert::convert(&attrs.node, &graph, options).map_err(|e| e.to_string())?;
         for (i, binding) in model.inputs.iter().enumerate() {
             if attrs.input_types.get(i) != Some(&binding.dtype) {
@@ -84,16 +94,23 @@ impl Segment {
     }
 }
 
+/// Says how segments become engines. Where an engine that was saved before answers otherwise than one that is built now, this has changed: 2,
+/// of calls that native TensorFlow refuses.
+const CONVERSION: &[u8] = b"conversion 2";
+
 /// Identifies what a segment computes, whichever process reads it: ops, names, edges, attributes and weights; not the
 /// devices that it was placed on. `body` is the serialized body of its function; of the contents that it left behind there
 /// are the checksums.
 ///
 /// Saved plans are found by this: whatever changes it makes them be built anew.
+///
+/// The same segment has another fingerprint since conversion makes another engine of it: see [`CONVERSION`].
 pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String> {
     let graph = read(body)?;
     let mut nodes: Vec<&tf::NodeDef> = graph.node.iter().collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hash = Sha256::new();
+    hash.update(CONVERSION);
     let mut text = |s: &str| {
         hash.update((s.len() as u64).to_le_bytes());
         hash.update(s.as_bytes());
