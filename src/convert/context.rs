@@ -1,6 +1,7 @@
 //! What a converter works with: its node, the values that its inputs have become, and the builder.
 
 use super::builder::{Attr, Builder, Declared, Outer};
+use super::guard::Guards;
 use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
 use super::size::{self, Origin, Size};
 use super::value::{Form, Steps, Value, ValueId};
@@ -25,8 +26,7 @@ pub struct State {
     pub options: Options,
     values: Vec<Value>,
     ports: HashMap<Port, ValueId>,
-    /// What has to hold in this graph (see `guard`).
-    pub guards: Vec<String>,
+    pub guards: Guards,
 }
 
 impl State {
@@ -77,7 +77,7 @@ impl State {
         Scope {
             values: self.values.clone(),
             quantization: std::mem::take(&mut self.options.quantization),
-            guards: std::mem::take(&mut self.guards),
+            guards: std::mem::take(&mut self.guards.holds),
             outer: self.builder.enter(),
         }
     }
@@ -93,7 +93,7 @@ impl State {
             *now = before;
         }
         self.options.quantization = scope.quantization;
-        self.guards = scope.guards;
+        self.guards.holds = scope.guards;
         self.builder.leave(scope.outer, name, inputs, outputs)
     }
 

@@ -11,12 +11,14 @@
 use super::builder::Attr;
 use super::context::{Context, State};
 use super::interval;
+use super::layout::axis_first;
 use super::ops::choose;
 use super::ops::slicing::{Piece, assemble, dim};
 use super::size::Size;
 use super::value::Form;
 use super::{BadValues, Reason};
-use crate::graph::{Constant, DType, PartialShape};
+use crate::graph::{Constant, DType, Graph, NodeId, PartialShape, Port, TensorInfo};
+use std::collections::HashMap;
 
 /// The name of the model's output, of type bool and shape [1], that says whether native TensorFlow takes the call. A model for which nothing
 /// has to hold has none.
@@ -27,19 +29,97 @@ pub fn shape() -> PartialShape {
     PartialShape::from_dims(&[1])
 }
 
+#[derive(Default)]
+pub struct Guards {
+    /// What has to hold in the graph that is being made.
+    pub holds: Vec<String>,
+    /// Dimensions of the segment's tensors whose sizes do not follow from what goes into their nodes.
+    claims: HashMap<Port, Vec<usize>>,
+}
+
+/// Sizes that TensorFlow's inference concluded from the takers of a tensor, which fail where they are others: all known ones that are not
+/// known in `forward` too, by node name.
+pub fn claims(graph: &Graph, forward: &HashMap<String, Vec<TensorInfo>>) -> Guards {
+    let mut claims = HashMap::new();
+    for (id, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op() != "_Arg") {
+        for (index, info) in node.outputs.iter().enumerate() {
+            let dims = info.shape.dims().unwrap_or_default();
+            let proven = forward.get(node.name()).and_then(|outputs| outputs.get(index)?.shape.dims());
+            let known = |axis: &usize| dims[*axis].is_some() && proven.and_then(|dims| *dims.get(*axis)?).is_none();
+            let axes: Vec<usize> = (0..dims.len()).filter(known).collect();
+            if !axes.is_empty() {
+                claims.insert(Port { node: id, index }, axes);
+            }
+        }
+    }
+    Guards { holds: Vec::new(), claims }
+}
+
 impl State {
     /// All that has to hold in this graph, as one value; `None` where that is nothing.
     pub fn guard(&mut self) -> Option<String> {
-        let guards = std::mem::take(&mut self.guards);
+        let guards = std::mem::take(&mut self.guards.holds);
         let all = guards.into_iter().reduce(|a, b| self.builder.emit("And", &[&a, &b], &[]))?;
-        self.guards = vec![all.clone()];
+        self.guards.holds = vec![all.clone()];
         Some(all)
+    }
+
+    /// Whether the size of an output along `axis` is only what its takers ask for.
+    pub fn is_claimed(&self, port: Port, axis: usize) -> bool {
+        self.guards.claims.get(&port).is_some_and(|axes| axes.contains(&axis))
+    }
+
+    /// States of the outputs of node `node` that the claimed sizes are theirs.
+    pub fn require_claims(&mut self, graph: &Graph, node: NodeId) -> Result<(), Reason> {
+        for index in 0..graph.nodes[node].outputs.len() {
+            let port = Port { node, index };
+            let (Some(axes), Some(id)) = (self.guards.claims.get(&port).cloned(), self.find(port)) else {
+                continue;
+            };
+            let value = self.value(id);
+            let sizes: Option<Vec<i64>> = axes.iter().map(|&axis| *value.dims.get(axis)?).collect();
+            let first = value.name(Form::ChannelsFirst).is_some();
+            let name = value
+                .name(Form::Plain)
+                .or(value.name(Form::Wide))
+                .or(value.name(Form::ChannelsFirst));
+            let (None, Some(sizes), Some(name)) = (&value.constant, sizes, name.map(str::to_string)) else {
+                continue;
+            };
+            let first = first && value.name(Form::Plain).is_none() && value.name(Form::Wide).is_none();
+            let places = axes.iter().map(|&axis| if first { axis_first(axis) } else { axis } as i64);
+            let (shape, places) = (
+                self.builder.emit("Shape", &[&name], &[]),
+                self.builder.vector(&places.collect::<Vec<_>>()),
+            );
+            let found = self.builder.emit("Gather", &[&shape, &places], &[("axis", Attr::I(0))]);
+            let sizes = self.builder.vector(&sizes);
+            let same = self.builder.emit("Equal", &[&found, &sizes], &[]);
+            self.require_all(&same)?;
+        }
+        Ok(())
+    }
+
+    /// States that all elements of the boolean tensor `name` are true. No element is false of none.
+    fn require_all(&mut self, name: &str) -> Result<(), Reason> {
+        // Sums of nothing are 0 in every engine; the least of nothing is an error in some.
+        let bad = self.builder.emit("Not", &[name], &[]);
+        let bad = self.cast(&bad, DType::FLOAT)?;
+        let count = self.builder.emit("ReduceSum", &[&bad], &[("keepdims", Attr::I(0))]);
+        let none = self.builder.initializer_as_it_is(&Constant {
+            dtype: DType::FLOAT,
+            dims: vec![1],
+            data: vec![0; 4].into(),
+        })?;
+        let holds = self.builder.emit("Equal", &[&count, &none], &[]);
+        self.require(holds);
+        Ok(())
     }
 
     /// States that `holds`, a boolean of shape [1], is true in every call that native TensorFlow takes.
     pub fn require(&mut self, holds: String) {
-        if !self.guards.contains(&holds) {
-            self.guards.push(holds);
+        if !self.guards.holds.contains(&holds) {
+            self.guards.holds.push(holds);
         }
     }
 
@@ -58,26 +138,9 @@ pub fn told(cx: &Context) -> bool {
     cx.state.options.bad_values == BadValues::Told
 }
 
-/// Whether all elements of a boolean tensor are true, as a tensor of shape [1]. No element is false of none.
-pub fn all(cx: &mut Context, name: &str) -> Result<String, Reason> {
-    // Sums of nothing are 0 in every engine; the least of nothing is an error in some.
-    let bad = cx.emit("Not", &[name], &[]);
-    let bad = cx.state.cast(&bad, DType::FLOAT)?;
-    let count = cx.emit("ReduceSum", &[&bad], &[("keepdims", Attr::I(0))]);
-    let none = Constant {
-        dtype: DType::FLOAT,
-        dims: vec![1],
-        data: vec![0; 4].into(),
-    };
-    let none = cx.state.builder.initializer(&none)?;
-    Ok(cx.emit("Equal", &[&count, &none], &[]))
-}
-
 /// States that all elements of the boolean tensor `name` are true.
 pub fn require_all(cx: &mut Context, name: &str) -> Result<(), Reason> {
-    let holds = all(cx, name)?;
-    cx.state.require(holds);
-    Ok(())
+    cx.state.require_all(name)
 }
 
 /// States that `a` and `b` compare as the ONNX op `op` says.

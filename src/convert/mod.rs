@@ -19,12 +19,14 @@ mod size;
 mod value;
 mod view;
 
-use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
+use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port, TensorInfo};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
+use guard::Guards;
 pub use nesting::may_nest;
 use prost::Message;
 pub use shape_inputs::shape_inputs;
+use std::collections::HashMap;
 use value::{Form, Value};
 use view::View;
 
@@ -125,10 +127,20 @@ pub struct Options {
 
 /// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
 pub fn convert(name: &str, graph: &Graph, options: Options) -> Result<Model, ConvertError> {
-    convert_within(name, graph, options, MESSAGE_LIMIT)
+    convert_within(name, graph, options, Guards::default(), MESSAGE_LIMIT)
 }
 
-fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) -> Result<Model, ConvertError> {
+/// As [`convert`]; what `forward` does not know of the shapes, by node name, is concluded from the takers of a tensor, and has to hold.
+pub fn convert_told(
+    name: &str,
+    graph: &Graph,
+    options: Options,
+    forward: &HashMap<String, Vec<TensorInfo>>,
+) -> Result<Model, ConvertError> {
+    convert_within(name, graph, options, guard::claims(graph, forward), MESSAGE_LIMIT)
+}
+
+fn convert_within(segment: &str, graph: &Graph, options: Options, guards: Guards, limit: usize) -> Result<Model, ConvertError> {
     let order = graph.topological_order().map_err(|nodes| ConvertError::Cycle {
         segment: segment.to_string(),
         nodes,
@@ -143,6 +155,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         }
     };
     let mut state = State::new(options);
+    state.guards = guards;
     let inputs = interface(graph, "_Arg").map_err(|(id, reason)| at(id)(reason))?;
     let outputs = interface(graph, "_Retval").map_err(|(id, reason)| at(id)(reason))?;
     let mut input_bindings = Vec::new();
@@ -153,6 +166,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         let node = &graph.nodes[id];
         if !matches!(node.op(), "_Arg" | "_Retval") {
             convert_node(graph, id, &mut state).map_err(at(id))?;
+            state.require_claims(graph, id).map_err(at(id))?;
             tracing::trace!("segment '{segment}': '{}' ({}) is converted", node.name(), node.op());
         }
     }

@@ -7,7 +7,7 @@ use crate::graph::{DType, Graph, PartialShape, contents, inner};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
 use crate::settings::Settings;
-use crate::tf::infer_shapes;
+use crate::tf::{infer_forward, infer_shapes};
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -61,6 +61,10 @@ impl Segment {
         self.graph.node = inner::write_out_calls(self.graph.node)?;
         // No shape follows from the constants that are left out, so TensorFlow need not see them.
         let inferred = infer_shapes(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
+        let forward = match bad_values {
+            BadValues::Told => Some(infer_forward(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?),
+            BadValues::Zeroed => None,
+        };
         contents::put_back(&mut self.graph.node, &self.contents)?;
         let mut graph = Graph::new(self.graph, inferred).map_err(|e| e.to_string())?;
         for node in graph.nodes.iter_mut().filter(|n| n.op() == "_Arg" && n.outputs.is_empty()) {
@@ -80,7 +84,11 @@ impl Segment {
             quantization,
             bad_values,
         };
-        let model = convert::convert(&attrs.node, &graph, options).map_err(|e| e.to_string())?;
+        let model = match forward {
+            Some(forward) => convert::convert_told(&attrs.node, &graph, options, &forward),
+            None => convert::convert(&attrs.node, &graph, options),
+        };
+        let model = model.map_err(|e| e.to_string())?;
         for (i, binding) in model.inputs.iter().enumerate() {
             if attrs.input_types.get(i) != Some(&binding.dtype) {
                 return Err(format!(

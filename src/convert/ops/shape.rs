@@ -1,6 +1,5 @@
 //! Shapes: asking for them, and changing them without touching an element.
 
-use super::slicing::{assemble, named_dim, piece};
 use super::{Converter, INTEGERS, MAX_RANK, TENSORS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
@@ -10,7 +9,7 @@ use crate::convert::layout::{self, TO_FIRST, TO_LAST, as_ints, order_survives};
 use crate::convert::size::{Size, keeps_images};
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axes, normal_axis};
-use crate::graph::{Constant, DType, elements};
+use crate::graph::{Constant, DType, Port, elements};
 
 fn any(_: View) -> Result<(), Reason> {
     Ok(())
@@ -119,9 +118,7 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
         let left: Vec<i64> = known.iter().map(|d| d.unwrap_or(-1)).collect();
         let left = cx.vector(&left);
         let out = emit_reshape(cx, &x, &left, zero);
-        if let Some(axis) = known.iter().position(Option::is_none) {
-            require_computed(cx, &sizes, axis, &out)?;
-        }
+        require_given(cx, &given, &sizes, &out)?;
         out
     } else {
         // A size that is 0 at run time is meant, as in TensorFlow, not ONNX's "as in the input".
@@ -134,20 +131,26 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
     Ok(())
 }
 
-/// States that the one size of `sizes` that is left to be computed, along `axis` of `out`, comes out as it was given.
-fn require_computed(cx: &mut Context, sizes: &[Size], axis: usize, out: &str) -> Result<(), Reason> {
-    if !guard::told(cx) || sizes[axis].known() == Some(-1) || same_count(&cx.value(0).sizes(), sizes) {
+/// States that the result `out` has the sizes that it was given: those that are left to be computed and those that were not asked for.
+fn require_given(cx: &mut Context, given: &[Size], sizes: &[Size], out: &str) -> Result<(), Reason> {
+    let port = Port {
+        node: cx.view.id,
+        index: 0,
+    };
+    let same = same_count(&cx.value(0).sizes(), sizes);
+    let good = |axis: usize| match (given[axis].known(), sizes[axis].known()) {
+        (Some(_), _) => true,
+        (None, Some(_)) => !cx.state.is_claimed(port, axis),
+        (None, None) => same,
+    };
+    if !guard::told(cx) || (0..sizes.len()).all(good) {
         return Ok(());
     }
-    let (given, found) = (piece(cx, 1, axis)?, named_dim(cx, out, axis));
-    let (given, found, computed) = (assemble(cx, &[given]), assemble(cx, &[found]), cx.vector(&[-1]));
-    let (open, same) = (
-        cx.emit("Equal", &[&given, &computed], &[]),
-        cx.emit("Equal", &[&given, &found], &[]),
-    );
+    let (given, found, computed) = (cx.wide(1)?, cx.emit("Shape", &[out], &[]), cx.vector(&[-1]));
+    let open = cx.emit("Equal", &[&given, &computed], &[]);
+    let same = cx.emit("Equal", &[&given, &found], &[]);
     let holds = cx.emit("Or", &[&open, &same], &[]);
-    cx.state.require(holds);
-    Ok(())
+    guard::require_all(cx, &holds)
 }
 
 /// Whether two shapes have as many elements in every call: the same open sizes, and known ones with one product.
