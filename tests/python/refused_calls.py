@@ -144,4 +144,11 @@ SIZES = [
     case("space_to_depth", lambda x: tf.nn.space_to_depth(x, 2) * 2, [s([None, None, None, 1])], [(f(1, 2, 2, 1),)], [(f(1, 3, 2, 1),)], told=False),
 ]
 
-CASES = INDICES + SIZES
+# A size inside that TensorFlow's inference takes from what a later node asks for: it is not known before the call.
+CONCLUDED = [
+    case("concluded_bias", lambda x, y, z: tf.nn.bias_add(x, tf.concat([y, z], 0)) * 2, [X, s([None]), s([None])], [(f(4, 6), f(3), f(3))], [(f(4, 6), f(1), f(0))]),
+    case("concluded_reshape", lambda x, a, b: tf.matmul(tf.reshape(x, [a, b]), tf.ones([6, 2])) * 2, [s([None, 6]), N, N], [(f(4, 6), n(4), n(6)), (f(4, 6), n(-1), n(6))], [(f(4, 6), n(8), n(3))]),
+    case("concluded_rows", lambda x, y: tf.add_n([tf.concat([x, y], 0), tf.ones([6, 6])]) * 2, [X, X], [(f(3, 6), f(3, 6))], [(f(1, 6), f(0, 6))]),
+]
+
+CASES = INDICES + SIZES + CONCLUDED
