@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_rule_is_the_one_that_saved_plans_were_written_with() {
-        let known = "68dfef4094b016a459e731428711c090db2016fcb4bb2a6dc4390e83a39ba72e";
+        let known = "8dc5a837222ce31a08f4a9da2e64a7a6d5d76d021d124edf97fac0e4c805f14f";
         assert_eq!(whole(&body()), known);
     }
 
