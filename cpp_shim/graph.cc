@@ -6,9 +6,12 @@
 #include "tensorflow/core/common_runtime/function_body.h"
 #include "tensorflow/core/common_runtime/function_def_utils.h"
 #include "tensorflow/core/common_runtime/graph_constructor.h"
+#include "tensorflow/core/common_runtime/shape_refiner.h"
 #include "tensorflow/core/framework/function.h"
 #include "tensorflow/core/framework/graph_to_functiondef.h"
 #include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+#include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/graph.h"
 #include "tensorflow/core/grappler/costs/graph_properties.h"
 #include "tensorflow/core/grappler/grappler_item.h"
@@ -46,6 +49,59 @@ Inferred infer_shapes(rust::Slice<const uint8_t> graph) {
     TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/false, /*aggressive_shape_inference=*/false,
                                                   /*include_tensor_values=*/false));
     out.nodes = shapes_of(item.graph, properties);
+    return absl::OkStatus();
+  }));
+  return out;
+}
+
+namespace {
+
+/// The outputs of `node` as `refiner` knows them; of a node that it could not be given, none.
+NodeOutputs forward_outputs(const tensorflow::Node& node, const tensorflow::ShapeRefiner& refiner) {
+  NodeOutputs entry;
+  entry.name = to_rust(node.name());
+  tensorflow::shape_inference::InferenceContext* context = refiner.GetContext(&node);
+  if (context == nullptr) return entry;
+  for (int i = 0; i < node.num_outputs(); ++i) {
+    OutputInfo info{};
+    info.dtype = node.output_type(i);
+    const tensorflow::shape_inference::ShapeHandle shape = context->output(i);
+    info.unknown_rank = !context->RankKnown(shape);
+    for (int axis = 0; !info.unknown_rank && axis < context->Rank(shape); ++axis) {
+      info.dims.push_back(context->Value(context->Dim(shape, axis)));
+    }
+    entry.outputs.push_back(std::move(info));
+  }
+  return entry;
+}
+
+}  // namespace
+
+Inferred infer_forward(rust::Slice<const uint8_t> graph) {
+  Inferred out{};
+  out.outcome = to_outcome(guarded([&]() -> absl::Status {
+    tensorflow::GraphDef def;
+    if (!def.ParseFromArray(graph.data(), graph.size())) return absl::InternalError("the GraphDef cannot be parsed");
+    tensorflow::ShapeRefiner refiner(def.versions(), tensorflow::OpRegistry::Global());
+    refiner.set_require_shape_inference_fns(false);
+    tensorflow::Graph built(tensorflow::OpRegistry::Global());
+    tensorflow::GraphConstructorOptions options;
+    options.allow_internal_ops = true;
+    options.expect_device_spec = false;
+    TF_RETURN_IF_ERROR(tensorflow::ConvertGraphDefToGraph(options, std::move(def), &built));
+    std::vector<tensorflow::Node*> order;
+    tensorflow::GetReversePostOrder(built, &order);
+    for (const tensorflow::Node* node : order) {
+      // What cannot be inferred stays unknown.
+      if (!node->IsOp() || !refiner.AddNode(node).ok()) continue;
+      std::vector<tensorflow::PartialTensorShape> given;
+      if (node->IsArg() && tensorflow::GetNodeAttr(node->attrs(), "_output_shapes", &given).ok() && given.size() == 1) {
+        tensorflow::shape_inference::ShapeHandle shape;
+        TF_RETURN_IF_ERROR(refiner.GetContext(node)->MakeShapeFromPartialTensorShape(given[0], &shape));
+        TF_RETURN_IF_ERROR(refiner.SetShape(node, 0, shape));
+      }
+      out.nodes.push_back(forward_outputs(*node, refiner));
+    }
     return absl::OkStatus();
   }));
   return out;

@@ -108,6 +108,8 @@ Outcome remote_rename(rust::Str from, rust::Str to);
 Outcome remote_delete(rust::Str path);
 
 Inferred infer_shapes(rust::Slice<const uint8_t> graph);
+/// As `infer_shapes`, of what follows from the inputs of each node alone, and not from what its takers ask for.
+Inferred infer_forward(rust::Slice<const uint8_t> graph);
 Blob graph_to_function(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> library, rust::Str name);
 Blob function_to_graph(rust::Slice<const uint8_t> function, rust::Slice<const uint8_t> library);
 Blob optimize_graph(rust::Slice<const uint8_t> graph, rust::Slice<const uint8_t> rewriter, const rust::Vec<rust::String>& fetches,

@@ -77,7 +77,7 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric {
         name: "native_calls",
-        help: "Calls that ran natively, by the reason; building, profile_generation and calibration are by design.",
+        help: "Calls that ran natively, by the reason; building, profile_generation, calibration and refused are by design.",
         gauge: false,
         label: "reason",
         from: From::Counters(&[
@@ -88,6 +88,7 @@ pub const METRICS: &[Metric] = &[
             ("building", "native_building"),
             ("profile_generation", "native_profile_generation"),
             ("calibration", "native_calibration"),
+            ("refused", "native_refused"),
         ]),
     },
     counter("cache_hits", "Calls that an engine was there for.", &[("", "hits")]),

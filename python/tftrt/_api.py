@@ -56,6 +56,7 @@ def stats() -> dict:
       native_no_backend: no library can run engines on the device.
       native_building: that ran natively while their engine is built in the background (TFTRT_BUILD); by design, no fallback.
       native_profile_generation: that recorded shapes for build(); by design.
+      native_refused: that native TensorFlow refuses (an index outside of its range, say); it says why. By design.
       native_calibration: INT8 without a calibration table; by design.
       hits: that an engine was there for.
       misses: that none was there for.

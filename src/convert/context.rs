@@ -2,6 +2,7 @@
 
 use super::bounds::{self, Bounds};
 use super::builder::{Attr, Builder, Declared, Outer};
+use super::guard::Guards;
 use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
 use super::size::{self, Origin, Size};
 use super::value::{Form, Steps, Value, ValueId};
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 pub struct Scope {
     values: Vec<Value>,
     quantization: Quantization,
+    guards: Vec<String>,
     outer: Outer,
 }
 
@@ -25,6 +27,7 @@ pub struct State {
     pub options: Options,
     values: Vec<Value>,
     ports: HashMap<Port, ValueId>,
+    pub guards: Guards,
 }
 
 impl State {
@@ -75,6 +78,7 @@ impl State {
         Scope {
             values: self.values.clone(),
             quantization: std::mem::take(&mut self.options.quantization),
+            guards: std::mem::take(&mut self.guards.holds),
             outer: self.builder.enter(),
         }
     }
@@ -90,6 +94,7 @@ impl State {
             *now = before;
         }
         self.options.quantization = scope.quantization;
+        self.guards.holds = scope.guards;
         self.builder.leave(scope.outer, name, inputs, outputs)
     }
 

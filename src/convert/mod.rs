@@ -10,6 +10,8 @@ mod bounds;
 mod builder;
 mod carried;
 mod context;
+pub mod guard;
+mod interval;
 mod layout;
 mod nesting;
 mod ops;
@@ -18,12 +20,14 @@ mod size;
 mod value;
 mod view;
 
-use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port};
+use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port, TensorInfo};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
+use guard::Guards;
 pub use nesting::may_nest;
 use prost::Message;
 pub use shape_inputs::shape_inputs;
+use std::collections::HashMap;
 use value::{Form, Value};
 use view::View;
 
@@ -35,7 +39,8 @@ pub struct Binding {
     pub shape: PartialShape,
 }
 
-/// A segment in ONNX. Input `i` belongs to the segment's `_Arg` of index `i`, output `i` to its `_Retval` of index `i`.
+/// A segment in ONNX. Input `i` belongs to the segment's `_Arg` of index `i`, output `i` to its `_Retval` of index `i`; the one named
+/// [`guard::OUTPUT`], if there is one, is the last and is none of them.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// A serialized `onnx.ModelProto`.
@@ -105,19 +110,40 @@ pub enum Quantization {
     Int8,
 }
 
+/// What becomes of a call that native TensorFlow refuses, or answers on its device alone: an index outside of its range, sizes that do not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadValues {
+    /// As on a GPU: what is outside reads zeros and writes nothing.
+    #[default]
+    Zeroed,
+    /// As on a CPU: the model says by one more output, [`guard::OUTPUT`], whether the call is good.
+    Told,
+}
+
 /// What may be chosen of a conversion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     pub layout: Layout,
     pub quantization: Quantization,
+    pub bad_values: BadValues,
 }
 
 /// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
 pub fn convert(name: &str, graph: &Graph, options: Options) -> Result<Model, ConvertError> {
-    convert_within(name, graph, options, MESSAGE_LIMIT)
+    convert_within(name, graph, options, Guards::default(), MESSAGE_LIMIT)
 }
 
-fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) -> Result<Model, ConvertError> {
+/// As [`convert`]; what `forward` does not know of the shapes, by node name, is concluded from the takers of a tensor, and has to hold.
+pub fn convert_told(
+    name: &str,
+    graph: &Graph,
+    options: Options,
+    forward: &HashMap<String, Vec<TensorInfo>>,
+) -> Result<Model, ConvertError> {
+    convert_within(name, graph, options, guard::claims(graph, forward), MESSAGE_LIMIT)
+}
+
+fn convert_within(segment: &str, graph: &Graph, options: Options, guards: Guards, limit: usize) -> Result<Model, ConvertError> {
     let order = graph.topological_order().map_err(|nodes| ConvertError::Cycle {
         segment: segment.to_string(),
         nodes,
@@ -132,6 +158,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         }
     };
     let mut state = State::new(options);
+    state.guards = guards;
     let inputs = interface(graph, "_Arg").map_err(|(id, reason)| at(id)(reason))?;
     let outputs = interface(graph, "_Retval").map_err(|(id, reason)| at(id)(reason))?;
     let mut input_bindings = Vec::new();
@@ -142,12 +169,23 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, limit: usize) 
         let node = &graph.nodes[id];
         if !matches!(node.op(), "_Arg" | "_Retval") {
             convert_node(graph, id, &mut state).map_err(at(id))?;
+            state.require_claims(graph, id).map_err(at(id))?;
             tracing::trace!("segment '{segment}': '{}' ({}) is converted", node.name(), node.op());
         }
     }
     let mut output_bindings = Vec::new();
     for &id in &outputs {
         output_bindings.push(convert_output(graph, id, &mut state).map_err(at(id))?);
+    }
+    if let Some(holds) = state.guard() {
+        let output = |reason| ConvertError::Node {
+            segment: segment.to_string(),
+            node: guard::OUTPUT.to_string(),
+            op: "Identity".to_string(),
+            reason,
+        };
+        let shape = guard::shape();
+        state.builder.output(guard::OUTPUT, &holds, DType::BOOL, &shape).map_err(output)?;
     }
     let bfloat16 = state.builder.bfloat16;
     let int64 = state.builder.int64.take();

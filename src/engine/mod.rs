@@ -10,7 +10,7 @@ pub mod place;
 pub mod plan;
 pub mod tensorrt;
 
-use crate::convert::{Model, Quantization};
+use crate::convert::{BadValues, Model, Quantization};
 use crate::graph::{DType, elements};
 use crate::profile::Profile;
 use std::sync::Arc;
@@ -66,6 +66,9 @@ pub enum EngineError {
     Load(String),
     #[error("the engine failed to run: {0}")]
     Run(String),
+    /// The engine ran, and says that native TensorFlow refuses the call.
+    #[error("an index or a size of the call is outside of its range")]
+    Refused,
 }
 
 /// One tensor handed to an engine.
@@ -163,6 +166,11 @@ pub trait Backend: Send + Sync {
     /// can be.
     fn quantization(&self) -> Quantization {
         Quantization::Arithmetic
+    }
+
+    /// What becomes of calls that native TensorFlow refuses: as on the device that its engines are for.
+    fn bad_values(&self) -> BadValues {
+        BadValues::Zeroed
     }
 
     /// Of the GPU that its engines are for; `None` on the CPU.

@@ -12,7 +12,7 @@ use super::said::Topic;
 use super::segment::{Segment, fingerprint};
 use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
-use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
+use crate::engine::{Backend, Engine, EngineError, Gpu, Run, backend_for};
 use crate::settings::{BuildPolicy, Settings};
 use crate::tf::{Call, Code, Handle, NativeFunction, Status};
 use bytes::Bytes;
@@ -123,6 +123,7 @@ impl EngineOp {
         let fits = hit.engine.interface().check(&io);
         match fits.and_then(|()| hit.engine.run(hit.profile, &mut io)) {
             Ok(run) => Ok(Ran { run, found, at_once }),
+            Err(e @ EngineError::Refused) => Err(Fallback::new(Kind::Refused, e.to_string())),
             Err(e) => Err(Fallback::new(Kind::EngineFailed, e.to_string())),
         }
     }

@@ -13,6 +13,8 @@ pub enum Kind {
     Calibration,
     /// An engine is being built in the background (TFTRT_BUILD): by design.
     Building,
+    /// Native TensorFlow refuses the call: its native segment says why.
+    Refused,
     /// The inputs do not fit the node.
     InputMismatch,
     /// No library can run engines on this device.
@@ -24,10 +26,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::ProfileGeneration,
         Kind::Calibration,
         Kind::Building,
+        Kind::Refused,
         Kind::InputMismatch,
         Kind::NoBackend,
         Kind::NoEngine,
@@ -40,6 +43,7 @@ impl Kind {
             Kind::ProfileGeneration => "native_profile_generation",
             Kind::Calibration => "native_calibration",
             Kind::Building => "native_building",
+            Kind::Refused => "native_refused",
             Kind::InputMismatch => "native_input_mismatch",
             Kind::NoBackend => "native_no_backend",
             Kind::NoEngine => "native_no_engine",
@@ -49,7 +53,7 @@ impl Kind {
 
     /// Whether the native segment is the very purpose of the call, and not what is left when an engine is missing.
     pub fn by_design(self) -> bool {
-        matches!(self, Kind::ProfileGeneration | Kind::Calibration | Kind::Building)
+        matches!(self, Kind::ProfileGeneration | Kind::Calibration | Kind::Building | Kind::Refused)
     }
 }
 

@@ -51,7 +51,7 @@ impl Job {
             Precision::Fp32 | Precision::Fp16 => Quantization::Arithmetic,
         };
         let segment = Arc::unwrap_or_clone(self.segment);
-        let model = segment.convert(&self.attrs, &self.shapes, quantization)?;
+        let model = segment.convert(&self.attrs, &self.shapes, quantization, self.backend.bad_values())?;
         say_precision(&self.attrs, &self.resource, self.backend, &model);
         let shape_inputs = match self.backend.wants_shape_values() {
             true => convert::shape_inputs(&model.onnx)?,

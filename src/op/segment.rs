@@ -1,13 +1,13 @@
 //! The native segment's body: its fingerprint, and its way to ONNX.
 
 use super::attrs::Attrs;
-use crate::convert::{self, Model, Quantization};
+use crate::convert::{self, BadValues, Model, Quantization};
 use crate::fault::{self, Point};
 use crate::graph::{DType, Graph, PartialShape, contents, inner};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
 use crate::settings::Settings;
-use crate::tf::infer_shapes;
+use crate::tf::{infer_forward, infer_shapes};
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -32,7 +32,13 @@ impl Segment {
 
     /// Converts the segment for calls of the given shapes: what the node's attributes leave open stays open, and where
     /// they say nothing the call gives the ranks (implicit batch: all sizes but the batch).
-    pub fn convert(mut self, attrs: &Attrs, actual: &[Vec<i64>], quantization: Quantization) -> Result<Model, String> {
+    pub fn convert(
+        mut self,
+        attrs: &Attrs,
+        actual: &[Vec<i64>],
+        quantization: Quantization,
+        bad_values: BadValues,
+    ) -> Result<Model, String> {
         fault::at(Point::Convert).map_err(|why| why.to_string())?;
         let shapes = argument_shapes(attrs, actual);
         for node in self.graph.node.iter_mut().filter(|n| n.op == "_Arg") {
@@ -56,6 +62,10 @@ impl Segment {
         self.graph.node = inner::write_out_calls(self.graph.node)?;
         // No shape follows from the constants that are left out, so TensorFlow need not see them.
         let inferred = infer_shapes(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
+        let forward = match bad_values {
+            BadValues::Told => Some(infer_forward(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?),
+            BadValues::Zeroed => None,
+        };
         contents::put_back(&mut self.graph.node, &self.contents)?;
         let mut graph = Graph::new(self.graph, inferred).map_err(|e| e.to_string())?;
         for node in graph.nodes.iter_mut().filter(|n| n.op() == "_Arg" && n.outputs.is_empty()) {
@@ -70,8 +80,16 @@ impl Segment {
             true => convert::Layout::Kept,
             false => convert::Layout::Restored,
         };
-        let options = convert::Options { layout, quantization };
-        let model = convert::convert(&attrs.node, &graph, options).map_err(|e| e.to_string())?;
+        let options = convert::Options {
+            layout,
+            quantization,
+            bad_values,
+        };
+        let model = match forward {
+            Some(forward) => convert::convert_told(&attrs.node, &graph, options, &forward),
+            None => convert::convert(&attrs.node, &graph, options),
+        };
+        let model = model.map_err(|e| e.to_string())?;
         for (i, binding) in model.inputs.iter().enumerate() {
             if attrs.input_types.get(i) != Some(&binding.dtype) {
                 return Err(format!(
@@ -85,16 +103,23 @@ impl Segment {
     }
 }
 
+/// Says how segments become engines. Where an engine that was saved before answers otherwise than one that is built now, this has changed: 2,
+/// of calls that native TensorFlow refuses.
+const CONVERSION: &[u8] = b"conversion 2";
+
 /// Identifies what a segment computes, whichever process reads it: ops, names, edges, attributes and weights; not the
 /// devices that it was placed on. `body` is the serialized body of its function; of the contents that it left behind there
 /// are the checksums.
 ///
 /// Saved plans are found by this: whatever changes it makes them be built anew.
+///
+/// The same segment has another fingerprint since conversion makes another engine of it: see [`CONVERSION`].
 pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String> {
     let graph = read(body)?;
     let mut nodes: Vec<&tf::NodeDef> = graph.node.iter().collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hash = Sha256::new();
+    hash.update(CONVERSION);
     let mut text = |s: &str| {
         hash.update((s.len() as u64).to_le_bytes());
         hash.update(s.as_bytes());
@@ -267,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_rule_is_the_one_that_saved_plans_were_written_with() {
-        let known = "68dfef4094b016a459e731428711c090db2016fcb4bb2a6dc4390e83a39ba72e";
+        let known = "8dc5a837222ce31a08f4a9da2e64a7a6d5d76d021d124edf97fac0e4c805f14f";
         assert_eq!(whole(&body()), known);
     }
 

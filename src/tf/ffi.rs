@@ -214,6 +214,7 @@ pub mod bridge {
         fn remote_delete(path: &str) -> Outcome;
 
         fn infer_shapes(graph: &[u8]) -> Inferred;
+        fn infer_forward(graph: &[u8]) -> Inferred;
         fn graph_to_function(graph: &[u8], library: &[u8], name: &str) -> Blob;
         /// The body of a serialized FunctionDef, as a serialized GraphDef with `_Arg` and `_Retval` nodes.
         fn function_to_graph(function: &[u8], library: &[u8]) -> Blob;

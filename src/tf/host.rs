@@ -40,6 +40,14 @@ pub fn infer_shapes(graph: &[u8]) -> Result<HashMap<String, Vec<TensorInfo>>, St
     Ok(shapes(inferred.nodes))
 }
 
+/// As [`infer_shapes`], of what follows from the inputs of each node alone. That also infers backwards: a node that takes six elements only makes it
+/// six that another gives, and whether they are is seen when TensorFlow runs.
+pub fn infer_forward(graph: &[u8]) -> Result<HashMap<String, Vec<TensorInfo>>, Status> {
+    let inferred = ffi::infer_forward(graph);
+    inferred.outcome.check()?;
+    Ok(shapes(inferred.nodes))
+}
+
 /// A graph after Grappler's passes. What computes the tensors `fetches` and the nodes `keep` stays.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use super::{Converter, INTEGERS, TENSORS, axis_in};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::size::Size;
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axis};
@@ -17,6 +18,7 @@ fn pack_axis(view: View) -> Result<usize, Reason> {
 fn pack(cx: &mut Context) -> Result<(), Reason> {
     let axis = pack_axis(cx.view)? as i64;
     let inputs: Vec<usize> = (0..cx.view.count()).collect();
+    inputs.iter().skip(1).try_for_each(|&i| guard::require_same_shape(cx, 0, i))?;
     let form = if cx.shared_form(&inputs) == Form::Wide {
         Form::Wide
     } else {
@@ -63,6 +65,12 @@ fn concat_axis(view: View) -> Result<usize, Reason> {
 fn concat_v2(cx: &mut Context) -> Result<(), Reason> {
     let axis = concat_axis(cx.view)?;
     let inputs: Vec<usize> = (0..cx.view.count() - 1).collect();
+    // ONNX Runtime takes an input without elements for one of any shape.
+    for &i in &inputs[1..] {
+        for other in (0..cx.rank(0)).filter(|&other| other != axis) {
+            guard::require_same(cx, (0, other), (i, other))?;
+        }
+    }
     let form = cx.shared_form(&inputs);
     let names = inputs.iter().map(|&i| cx.input(i, form)).collect::<Result<Vec<_>, _>>()?;
     let out = concat(cx, &names, axis_in(form, axis) as i64);
@@ -83,13 +91,13 @@ fn elements_or_open(cx: &Context, i: usize) -> Option<Vec<Size>> {
 
 fn tile(cx: &mut Context) -> Result<(), Reason> {
     let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
-    let (x, repeats) = (cx.input(0, form)?, cx.wide(1)?);
+    let (x, repeats) = (cx.input(0, form)?, guard::sizes(cx, 1)?);
     let out = cx.emit("Tile", &[&x, &repeats], &[]);
     cx.give(0, form, out)
 }
 
 fn fill(cx: &mut Context) -> Result<(), Reason> {
-    let (shape, value) = (cx.wide(0)?, cx.plain(1)?);
+    let (shape, value) = (guard::sizes(cx, 0)?, cx.plain(1)?);
     let out = cx.emit("Expand", &[&value, &shape], &[]);
     cx.give(0, Form::Plain, out)
 }
@@ -97,12 +105,68 @@ fn fill(cx: &mut Context) -> Result<(), Reason> {
 fn broadcast_to(cx: &mut Context) -> Result<(), Reason> {
     let (x, shape) = (cx.plain(0)?, cx.wide(1)?);
     let out = cx.emit("Expand", &[&x, &shape], &[]);
+    if guard::told(cx) && !only_grows(cx) {
+        // Expand lets the shape be broadcast as well.
+        let found = cx.emit("Shape", &[&out], &[]);
+        let holds = cx.emit("Equal", &[&found, &shape], &[]);
+        guard::require_all(cx, &holds)?;
+    }
     cx.give(0, Form::Plain, out)
+}
+
+/// Whether the tensor is known to be broadcast to the shape, and the shape to nothing.
+fn only_grows(cx: &Context) -> bool {
+    let (sizes, Some(wanted)) = (cx.value(0).sizes(), cx.elements_as_sizes(1)) else {
+        return false;
+    };
+    let Some(new) = wanted.len().checked_sub(sizes.len()) else {
+        return false;
+    };
+    let good = |size: &Size| matches!(size, Size::Of(_)) || size.known() >= Some(0);
+    let fits = |(size, &wanted): (&Size, &Size)| size.known() == Some(1) || size.same_as(wanted);
+    wanted.iter().all(good) && sizes.iter().zip(&wanted[new..]).all(fits)
+}
+
+/// States that a range goes from its start to its limit, and not the other way; gives a step that is not 0.
+fn range_leads_on(cx: &mut Context, [start, limit, delta]: [&str; 3]) -> Result<String, Reason> {
+    let known = |i: usize| cx.elements_as_sizes(i).and_then(|e| e.first().copied()).unwrap_or(Size::Open);
+    let (first, last, step) = (known(0).known(), known(1), known(2).known());
+    let leads_on = match (first, last, step) {
+        (Some(..=0), Size::Of(_), Some(1..)) => true,
+        (Some(first), Size::Known(last), Some(step)) => step != 0 && (first == last || (first < last) == (step > 0)),
+        _ => false,
+    };
+    // (Of floats all is known, and was looked at by TensorFlow.)
+    if !guard::told(cx) || leads_on || cx.dtype(0).is_float() {
+        return Ok(delta.to_string());
+    }
+    let dtype = if cx.shared_form(&[0, 1, 2]) == Form::Wide {
+        DType::INT64
+    } else {
+        cx.dtype(0)
+    };
+    let (zero, one) = (cx.scalar(dtype, 0.0)?, cx.scalar(dtype, 1.0)?);
+    let mut both = |compare: &str| {
+        let ends = cx.emit(&format!("{compare}OrEqual"), &[limit, start], &[]);
+        let step = cx.emit(compare, &[delta, &zero], &[]);
+        cx.emit("And", &[&ends, &step], &[])
+    };
+    let (up, down) = (both("Greater"), both("Less"));
+    let holds = cx.emit("Or", &[&up, &down], &[]);
+    let axis = cx.vector(&[0]);
+    let holds = cx.emit("Unsqueeze", &[&holds, &axis], &[]);
+    cx.state.require(holds);
+    if step.is_some_and(|step| step != 0) {
+        return Ok(delta.to_string());
+    }
+    let stands = cx.emit("Equal", &[delta, &zero], &[]);
+    Ok(cx.emit("Where", &[&stands, &one, delta], &[]))
 }
 
 fn range(cx: &mut Context) -> Result<(), Reason> {
     let form = cx.shared_form(&[0, 1, 2]);
     let (start, limit, delta) = (cx.input(0, form)?, cx.input(1, form)?, cx.input(2, form)?);
+    let delta = range_leads_on(cx, [&start, &limit, &delta])?;
     let out = cx.emit("Range", &[&start, &limit, &delta], &[]);
     cx.give(0, form, out)
 }

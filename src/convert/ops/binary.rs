@@ -7,6 +7,7 @@ use crate::convert::Reason;
 use crate::convert::bounds::IN_DOUBLE;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::{Constant, DType};
@@ -241,6 +242,7 @@ fn squared_difference(cx: &mut Context) -> Result<(), Reason> {
 }
 
 fn add_n(cx: &mut Context) -> Result<(), Reason> {
+    (1..cx.view.count()).try_for_each(|i| guard::require_same_shape(cx, 0, i))?;
     let (form, x) = broadcast(cx)?;
     let mut sum = x[0].clone();
     for term in &x[1..] {
@@ -256,6 +258,7 @@ fn add_n(cx: &mut Context) -> Result<(), Reason> {
 /// Adds a vector along the channels: the last dimension, or with data_format NCHW the second.
 fn bias_add(cx: &mut Context) -> Result<(), Reason> {
     let (rank, nchw) = (cx.rank(0), cx.view.attr_or("data_format", "NHWC") == "NCHW");
+    guard::require_same(cx, (0, if nchw { 1 } else { rank - 1 }), (1, 0))?;
     if !nchw || rank < 3 {
         return elementwise(cx, "Add", &[]);
     }

@@ -5,6 +5,8 @@ use super::{Converter, INTEGERS};
 use crate::convert::Reason;
 use crate::convert::bounds::{self, Bounds};
 use crate::convert::context::Context;
+use crate::convert::guard;
+use crate::convert::interval;
 use crate::convert::value::{Form, integers};
 use crate::convert::view::View;
 use crate::graph::DType;
@@ -66,6 +68,11 @@ fn bincount(cx: &mut Context) -> Result<(), Reason> {
         Ok(cx.emit("Unsqueeze", &[&x, &before], &[]))
     };
     let numbers = lay(cx, 0)?;
+    if guard::told(cx) && !interval::of_input(cx.view, 0).from_zero() {
+        let zero = cx.scalar(cx.dtype(0), 0.0)?;
+        let holds = cx.emit("GreaterOrEqual", &[&numbers, &zero], &[]);
+        guard::require_all(cx, &holds)?;
+    }
     let hits = cx.emit("Equal", &[&numbers, &places], &[]);
     let binary = cx.view.flag("binary_output");
     let by_weight = weighted(cx.view)? && !binary;

@@ -3,6 +3,7 @@
 use super::{BOOLS, Converter, FLOATS, NUMBERS, TENSORS, all_inputs, broadcast, elementwise};
 use crate::convert::Reason;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::DType;
@@ -29,6 +30,11 @@ fn is_finite(cx: &mut Context) -> Result<(), Reason> {
 fn select(cx: &mut Context) -> Result<(), Reason> {
     let rank = cx.rank(1);
     let rows = cx.view.op() == "Select" && cx.rank(0) == 1 && rank > 1;
+    if cx.view.op() == "Select" {
+        // It broadcasts nothing but a scalar condition, and one for rows.
+        guard::require_same_shape(cx, 1, 2)?;
+        guard::require_same_shape(cx, 0, 1)?;
+    }
     let form = if rows { Form::Plain } else { cx.shared_form(&[0, 1, 2]) };
     let mut condition = cx.input(0, form)?;
     let (yes, no) = (cx.input(1, form)?, cx.input(2, form)?);

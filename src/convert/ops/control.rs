@@ -9,7 +9,7 @@ use crate::convert::builder::{Attr, Declared};
 use crate::convert::context::{Context, State};
 use crate::convert::value::{Form, Value, ValueId};
 use crate::convert::view::View;
-use crate::convert::{Reason, nesting};
+use crate::convert::{BadValues, Reason, guard, nesting};
 use crate::graph::inner::{self, Inner};
 use crate::graph::{DType, NodeId, PartialShape, Port};
 use crate::proto::onnx;
@@ -58,6 +58,15 @@ fn convert_inner(state: &mut State, inner: &Inner, args: &[ValueId]) -> Result<V
     })
 }
 
+/// What tells, in a graph inside, whether the call is good.
+fn word(name: String) -> Declared {
+    Declared {
+        name,
+        dtype: DType::BOOL,
+        shape: guard::shape(),
+    }
+}
+
 fn shape(value: &Value) -> PartialShape {
     PartialShape(Some(value.dims.clone()))
 }
@@ -101,19 +110,35 @@ fn choice(cx: &mut Context) -> Result<(), Reason> {
     let args = cx.inputs()[1..].to_vec();
     let predicate = cx.plain(0)?;
     let scope = cx.view.node().name().to_string();
-    let mut branches: Vec<onnx::GraphProto> = Vec::new();
+    let guarded = cx.state.options.bad_values == BadValues::Told;
+    let (mut branches, mut asks): (Vec<onnx::GraphProto>, bool) = (Vec::new(), false);
     for (inner, name) in graphs.iter().zip(["then", "else"]) {
         let before = cx.state.enter();
         let results = convert_inner(cx.state, inner, &args)?;
-        let outputs = declared(cx.state, &results)?;
+        let mut outputs = declared(cx.state, &results)?;
+        if guarded {
+            // Whether the call is good for this branch.
+            let holds = cx.state.guard();
+            asks |= holds.is_some();
+            outputs.push(word(match holds {
+                Some(holds) => holds,
+                None => cx.state.holds()?,
+            }));
+        }
         let branch = cx.state.leave(before, &format!("{scope}/{name}"), &[], &outputs)?;
         nesting::may_hold("If", &branch)?;
         branches.push(branch);
     }
+    if guarded && !asks {
+        branches.iter_mut().for_each(|branch| drop(branch.output.pop()));
+    }
     let count = branches[0].output.len();
     let mut branches = branches.into_iter().map(|graph| Attr::Graph(Box::new(graph)));
     let attrs: Vec<(&str, Attr)> = ["then_branch", "else_branch"].into_iter().zip(&mut branches).collect();
-    let names = cx.state.builder.emit_many("If", &[&predicate], count, &attrs);
+    let mut names = cx.state.builder.emit_many("If", &[&predicate], count, &attrs);
+    if asks && let Some(holds) = names.pop() {
+        cx.state.require(holds);
+    }
     names
         .into_iter()
         .enumerate()
@@ -164,13 +189,30 @@ fn looped(cx: &mut Context) -> Result<(), Reason> {
     let nexts = nexts.get(..variables).ok_or("its body gives too few values")?;
     args[..variables].copy_from_slice(nexts);
     let goes_on = convert_inner(state, &condition, &args)?;
-    let outputs = declared(state, &[&goes_on[..1], nexts].concat())?;
+    let mut outputs = declared(state, &[&goes_on[..1], nexts].concat())?;
+    let guarded = state.guard();
+    if let Some(holds) = &guarded {
+        // What held in all rounds before is one more variable.
+        let before = state.builder.fresh("variable");
+        let holds = state.builder.emit("And", &[&before, holds], &[]);
+        inputs.push(word(before));
+        outputs.push(word(holds));
+    }
     let graph = state.leave(before, &format!("{scope}/body"), &inputs, &outputs)?;
     nesting::may_hold("Loop", &graph)?;
+    if guarded.is_some() {
+        firsts.push(state.holds()?);
+    }
     let firsts: Vec<&str> = firsts.iter().map(String::as_str).collect();
-    let names = state
+    let count = outputs.len() - 1;
+    let mut names = state
         .builder
-        .emit_many("Loop", &firsts, variables, &[("body", Attr::Graph(Box::new(graph)))]);
+        .emit_many("Loop", &firsts, count, &[("body", Attr::Graph(Box::new(graph)))]);
+    if guarded.is_some()
+        && let Some(holds) = names.pop()
+    {
+        state.require(holds);
+    }
     for (i, name) in names.into_iter().enumerate() {
         cx.give(i, Form::Plain, name)?;
     }

@@ -7,6 +7,7 @@ use super::{Converter, NUMBERS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::DType;
@@ -116,7 +117,12 @@ impl Pixels {
             assemble(cx, std::slice::from_ref(height)),
             assemble(cx, std::slice::from_ref(width)),
         );
-        let (index, axes) = (cx.wide(2)?, cx.vector(&[1, 2]));
+        let (mut index, axes) = (cx.wide(2)?, cx.vector(&[1, 2]));
+        if guard::told(cx) {
+            guard::require_same(cx, (1, 0), (2, 0))?;
+            let count = dim(cx, 0, 0)?;
+            index = guard::wide_indices(cx, 2, &[count])?.name;
+        }
         let index = cx.emit("Unsqueeze", &[&index, &axes], &[]);
         Ok(Pixels {
             table: cx.emit("Reshape", &[&images, &flat], &[]),

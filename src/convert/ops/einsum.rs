@@ -5,6 +5,7 @@ use super::{Converter, FLOATS, all_inputs};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::layout::as_ints;
 use crate::convert::value::Form;
 use crate::convert::view::View;
@@ -164,8 +165,21 @@ fn operand(cx: &mut Context, i: usize, term: &Term) -> Result<(String, Vec<Label
     Ok((x, labels))
 }
 
+/// States that a letter has one size: only the axes of an ellipsis are broadcast.
+fn letters_agree(cx: &mut Context, terms: &[Term]) -> Result<(), Reason> {
+    let [first, second] = terms else { return Ok(()) };
+    for (axis, label) in first.labels.iter().enumerate() {
+        let other = second.labels.iter().position(|one| one == label);
+        if let (Label::Letter(_), Some(other)) = (label, other) {
+            guard::require_same(cx, (0, axis), (1, other))?;
+        }
+    }
+    Ok(())
+}
+
 fn einsum(cx: &mut Context) -> Result<(), Reason> {
     let equation = parse(cx.view)?;
+    letters_agree(cx, &equation.terms)?;
     let (mut names, mut terms) = (Vec::new(), Vec::new());
     for (i, term) in equation.terms.iter().enumerate() {
         let (name, labels) = operand(cx, i, term)?;

@@ -6,6 +6,7 @@ use super::images::is_nchw;
 use super::{Converter, FLOATS, activation, convolution, images, matmul, normalization};
 use crate::convert::Reason;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::DType;
@@ -111,6 +112,12 @@ fn convolve(cx: &mut Context) -> Result<(), Reason> {
 }
 
 fn product(cx: &mut Context) -> Result<(), Reason> {
+    let columns = usize::from(!cx.view.flag("transpose_b"));
+    for step in steps(cx.view)? {
+        if let Step::Bias(i) = step {
+            guard::require_same(cx, (1, columns), (i, 0))?;
+        }
+    }
     let out = matmul::product(cx)?;
     let out = apply(cx, 0, Form::Plain, out)?;
     cx.give(0, Form::Plain, out)

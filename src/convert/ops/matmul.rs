@@ -4,6 +4,7 @@ use super::{Converter, FLOATS, all_inputs};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::layout::{self, as_ints};
 use crate::convert::value::Form;
 use crate::convert::view::View;
@@ -59,6 +60,10 @@ fn batch_matmul(cx: &mut Context) -> Result<(), Reason> {
 
 /// The products of inputs 0 and 1.
 pub fn batch_product(cx: &mut Context) -> Result<String, Reason> {
+    if cx.view.op() == "BatchMatMul" {
+        // Its successors broadcast, and it does not.
+        (0..cx.rank(0) - 2).try_for_each(|axis| guard::require_same(cx, (0, axis), (1, axis)))?;
+    }
     let mut operands = Vec::new();
     for (i, adjoint) in ["adj_x", "adj_y"].into_iter().enumerate() {
         let mut name = cx.plain(i)?;

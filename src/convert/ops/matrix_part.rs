@@ -4,6 +4,7 @@ use super::{Converter, INTEGERS, TENSORS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::{DType, elements};
@@ -19,6 +20,9 @@ fn band(view: View) -> Result<(i64, i64), Reason> {
 /// What is outside is 0, whatever stood there.
 fn matrix_band_part(cx: &mut Context) -> Result<(), Reason> {
     let (lower, upper) = band(cx.view)?;
+    let rank = cx.rank(0);
+    guard::require_at_least(cx, 0, rank - 2, lower)?;
+    guard::require_at_least(cx, 0, rank - 1, upper)?;
     if lower < 0 && upper < 0 {
         cx.alias(0, 0);
         return Ok(());

@@ -36,12 +36,14 @@ mod resize;
 mod reverse;
 mod scatter_sum;
 mod shape;
-mod slicing;
+pub(in crate::convert) mod slicing;
 mod space;
 mod strided_slice;
 mod transposed;
 mod unary;
 mod window;
+
+pub use compare::choose;
 
 use super::builder::Attr;
 use super::context::Context;

@@ -4,6 +4,7 @@ use super::{Converter, NUMBERS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::layout::reorder_first;
 use crate::convert::value::Form;
 use crate::convert::view::View;
@@ -29,6 +30,14 @@ fn pad(cx: &mut Context) -> Result<(), Reason> {
     let mut paddings = paddings(cx.view)?;
     let form = cx.form(0);
     let x = cx.input(0, form)?;
+    if cx.view.op() == "MirrorPad" {
+        // A mirror shows no more than there is; with REFLECT not what it stands on.
+        let edge = i64::from(cx.view.attr_or("mode", "") == "REFLECT");
+        for (axis, &(before, behind)) in paddings.iter().enumerate() {
+            let most = before.max(behind);
+            guard::require_at_least(cx, 0, axis, if most > 0 { most.saturating_add(edge) } else { 0 })?;
+        }
+    }
     if form == Form::ChannelsFirst {
         paddings = reorder_first(&paddings);
     }

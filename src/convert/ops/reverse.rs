@@ -1,10 +1,11 @@
 //! Putting the elements along an axis in another order.
 
-use super::slicing::END;
+use super::slicing::{END, Piece, assemble, dim};
 use super::{Converter, INTEGERS, TENSORS, axis_in};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::layout::as_ints;
 use crate::convert::value::Form;
 use crate::convert::view::{View, normal_axes, normal_axis};
@@ -53,7 +54,19 @@ fn reverse_sequence_supports(view: View) -> Result<(), Reason> {
 /// ONNX knows the first two axes only; others are brought to the front and back.
 fn reverse_sequence(cx: &mut Context) -> Result<(), Reason> {
     let (batch, seq) = sequence_axes(cx.view)?;
-    let (mut x, lengths) = (cx.plain(0)?, cx.wide(1)?);
+    let (mut x, mut lengths) = (cx.plain(0)?, cx.wide(1)?);
+    if guard::told(cx) {
+        guard::require_same(cx, (0, batch), (1, 0))?;
+        // From none to all.
+        let counts = match dim(cx, 0, seq)? {
+            Piece::Known(size) => Piece::Known(size + 1),
+            size => {
+                let (size, one) = (assemble(cx, &[size]), cx.vector(&[1]));
+                Piece::Named(cx.emit("Add", &[&size, &one], &[]))
+            }
+        };
+        lengths = guard::wide_indices(cx, 1, &[counts])?.name;
+    }
     let front = batch < 2 && seq < 2;
     let mut perm = vec![batch, seq];
     perm.extend((0..cx.rank(0)).filter(|&a| a != batch && a != seq));
@@ -133,7 +146,12 @@ fn open_start(cx: &mut Context, axis: usize, by: i64) -> Result<String, Reason> 
 
 /// Writes each place to where its element points.
 fn invert_permutation(cx: &mut Context) -> Result<(), Reason> {
-    let x = cx.wide(0)?;
+    let mut x = cx.wide(0)?;
+    let told = guard::told(cx) && cx.value(0).constant.is_none();
+    if told {
+        let count = dim(cx, 0, 0)?;
+        x = guard::wide_indices(cx, 0, &[count])?.name;
+    }
     let places = match cx.value(0).dims[0] {
         Some(n) => cx.vector(&(0..n).collect::<Vec<_>>()),
         None => {
@@ -144,6 +162,12 @@ fn invert_permutation(cx: &mut Context) -> Result<(), Reason> {
         }
     };
     let out = cx.emit("ScatterElements", &[&x, &x, &places], &[("axis", Attr::I(0))]);
+    if told {
+        // Of two that point to one place only one is found again there.
+        let found = cx.emit("Gather", &[&out, &x], &[("axis", Attr::I(0))]);
+        let holds = cx.emit("Equal", &[&found, &places], &[]);
+        guard::require_all(cx, &holds)?;
+    }
     cx.give_wide(0, out)?;
     let known: Option<Vec<i64>> = cx.elements(0).and_then(|e| e.into_iter().collect());
     cx.know(0, known.and_then(|perm| inverse(&perm)));

@@ -2,10 +2,12 @@
 //! held against each row, and the updates of the rows that name it are added.
 
 use super::exact::{self, Terms};
+use super::slicing::Piece;
 use crate::convert::Reason;
 use crate::convert::bounds;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::{Form, integers};
 use crate::convert::view::View;
 use crate::graph::{DType, elements};
@@ -33,11 +35,22 @@ pub fn sum(cx: &mut Context, dims: &[i64], depth: usize, indices: usize, updates
     let (places, each) = sizes(dims, depth);
     // Each row as one number: how far its place is from the first.
     let strides: Vec<i64> = (1..=depth).map(|axis| elements(&dims[axis..depth])).collect();
-    let (rows, row_dims) = (cx.wide(indices)?, cx.vector(&[-1, depth as i64]));
+    let limits: Vec<Piece> = dims[..depth].iter().map(|&size| Piece::Known(size)).collect();
+    let (rows, row_dims) = (guard::wide_indices(cx, indices, &limits)?, cx.vector(&[-1, depth as i64]));
     let (strides, one, zero) = (cx.vector(&strides), cx.vector(&[1]), cx.vector(&[0]));
-    let rows = cx.emit("Reshape", &[&rows, &row_dims], &[]);
+    let inside = rows.inside;
+    let rows = cx.emit("Reshape", &[&rows.name, &row_dims], &[]);
     let steps = cx.emit("Mul", &[&rows, &strides], &[]);
     let offsets = cx.emit("ReduceSum", &[&steps, &one], &[("keepdims", Attr::I(0))]);
+    let offsets = match inside {
+        Some(inside) => {
+            // -1 is the size that is left for a Reshape, and no place.
+            let nowhere = cx.vector(&[-1]);
+            let inside = cx.emit("Reshape", &[&inside.name, &nowhere], &[]);
+            cx.emit("Where", &[&inside, &offsets, &nowhere], &[])
+        }
+        None => offsets,
+    };
     let offsets = cx.emit("Unsqueeze", &[&offsets, &zero], &[]);
 
     let all = integers(DType::INT64, &[places, 1], &(0..places).collect::<Vec<_>>()).ok_or("there are too many places")?;

@@ -4,11 +4,12 @@ use super::{Converter, INTEGERS, MAX_RANK, TENSORS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::layout::{self, TO_FIRST, TO_LAST, as_ints, order_survives};
 use crate::convert::size::{Size, keeps_images};
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axes, normal_axis};
-use crate::graph::{Constant, DType, elements};
+use crate::graph::{Constant, DType, Port, elements};
 
 fn any(_: View) -> Result<(), Reason> {
     Ok(())
@@ -70,6 +71,18 @@ fn broadcast_args(cx: &mut Context) -> Result<(), Reason> {
     }
     let one = cx.vector(&[1]);
     let stretched = cx.emit("Equal", &[&names[0], &one], &[]);
+    let fits = |pair: (&Option<i64>, &Option<i64>)| match pair {
+        (Some(1), _) | (_, Some(1)) => true,
+        (Some(a), Some(b)) => a == b,
+        _ => false,
+    };
+    if guard::told(cx) && !known[0].iter().zip(&known[1]).all(fits) {
+        let second = cx.emit("Equal", &[&names[1], &one], &[]);
+        let same = cx.emit("Equal", &[&names[0], &names[1]], &[]);
+        let either = cx.emit("Or", &[&stretched, &second], &[]);
+        let holds = cx.emit("Or", &[&either, &same], &[]);
+        guard::require_all(cx, &holds)?;
+    }
     let out = cx.emit("Where", &[&stretched, &names[1], &names[0]], &[]);
     cx.give_wide(0, out)?;
     let elements = known[0].iter().zip(&known[1]).map(|pair| match pair {
@@ -102,9 +115,11 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
     let open = known.iter().filter(|d| d.is_none()).count();
     let zero = known.contains(&Some(0));
     let out = if open == 0 || (open == 1 && !zero) {
-        let sizes: Vec<i64> = known.iter().map(|d| d.unwrap_or(-1)).collect();
-        let sizes = cx.vector(&sizes);
-        emit_reshape(cx, &x, &sizes, zero)
+        let left: Vec<i64> = known.iter().map(|d| d.unwrap_or(-1)).collect();
+        let left = cx.vector(&left);
+        let out = emit_reshape(cx, &x, &left, zero);
+        require_given(cx, &given, &sizes, &out)?;
+        out
     } else {
         // A size that is 0 at run time is meant, as in TensorFlow, not ONNX's "as in the input".
         let sizes = cx.wide(1)?;
@@ -114,6 +129,40 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
     let elements = cx.elements_as_sizes(0);
     cx.know(0, elements);
     Ok(())
+}
+
+/// States that the result `out` has the sizes that it was given: those that are left to be computed and those that were not asked for.
+fn require_given(cx: &mut Context, given: &[Size], sizes: &[Size], out: &str) -> Result<(), Reason> {
+    let port = Port {
+        node: cx.view.id,
+        index: 0,
+    };
+    let same = same_count(&cx.value(0).sizes(), sizes);
+    let good = |axis: usize| match (given[axis].known(), sizes[axis].known()) {
+        (Some(_), _) => true,
+        (None, Some(_)) => !cx.state.is_claimed(port, axis),
+        (None, None) => same,
+    };
+    if !guard::told(cx) || (0..sizes.len()).all(good) {
+        return Ok(());
+    }
+    let (given, found, computed) = (cx.wide(1)?, cx.emit("Shape", &[out], &[]), cx.vector(&[-1]));
+    let open = cx.emit("Equal", &[&given, &computed], &[]);
+    let same = cx.emit("Equal", &[&given, &found], &[]);
+    let holds = cx.emit("Or", &[&open, &same], &[]);
+    guard::require_all(cx, &holds)
+}
+
+/// Whether two shapes have as many elements in every call: the same open sizes, and known ones with one product.
+fn same_count(a: &[Size], b: &[Size]) -> bool {
+    let product = |sizes: &[Size]| sizes.iter().filter_map(|size| size.known()).try_fold(1i64, i64::checked_mul);
+    let open = |sizes: &[Size]| sizes.iter().copied().filter(|size| size.known().is_none()).collect::<Vec<_>>();
+    let mut others = open(b);
+    let paired = open(a).into_iter().all(|size| {
+        let at = others.iter().position(|&other| size.same_as(other));
+        at.map(|at| others.swap_remove(at)).is_some()
+    });
+    paired && others.is_empty() && product(a).is_some() && product(a) == product(b)
 }
 
 /// What a dense layer over the channels of images does around its product: images to the matrix of their pixels, and back. Neither

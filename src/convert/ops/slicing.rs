@@ -5,10 +5,12 @@ use super::{Converter, FLOATS, INTEGERS, axis_in};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::layout::as_ints;
 use crate::convert::size::Size;
 use crate::convert::value::Form;
 use crate::convert::view::{View, normal_axis};
+use crate::graph::DType;
 
 /// Larger than any size: "to the end".
 pub const END: i64 = i64::MAX;
@@ -105,12 +107,15 @@ fn gather(cx: &mut Context) -> Result<(), Reason> {
     let batch = batch_dims(cx.view)?;
     let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
     let data = cx.input(0, form)?;
-    let indices = if cx.form(1) == Form::Wide { cx.wide(1)? } else { cx.plain(1)? };
     if batch > 0 {
-        let out = gather_in_batches(cx, &data, axis, batch)?;
+        let out = gather_in_batches(cx, form, &data, axis, batch)?;
         return cx.give(0, form, out);
     }
-    let out = cx.emit("Gather", &[&data, &indices], &[("axis", Attr::I(axis as i64))]);
+    let index_form = if cx.form(1) == Form::Wide { Form::Wide } else { Form::Plain };
+    let (indices, limit) = (cx.input(1, index_form)?, dim(cx, 0, axis)?);
+    let indices = guard::indices(cx, 1, index_form, indices, &[limit])?;
+    let out = cx.emit("Gather", &[&data, &indices.name], &[("axis", Attr::I(axis as i64))]);
+    let out = indices.zeros_outside(cx, held(cx, form), out, cx.rank(1) + cx.rank(0) - 1 - axis)?;
     cx.give(0, form, out)?;
     if let (1, Some(data), Some(indices)) = (cx.rank(0), cx.elements_as_sizes(0), cx.elements(1)) {
         let pick = |i: Option<i64>| data.get(usize::try_from(i?).ok()?).copied();
@@ -120,9 +125,15 @@ fn gather(cx: &mut Context) -> Result<(), Reason> {
     Ok(())
 }
 
+/// The type of the elements of input 0 in `form`.
+pub fn held(cx: &Context, form: Form) -> DType {
+    if form == Form::Wide { DType::INT64 } else { cx.dtype(0) }
+}
+
 /// The indices of each batch take from the data of that batch. GatherND takes from the axis behind the batches, so that one is
 /// brought there, and the axes that stood between are brought back before those of the indices.
-fn gather_in_batches(cx: &mut Context, data: &str, axis: usize, batch: usize) -> Result<String, Reason> {
+fn gather_in_batches(cx: &mut Context, form: Form, data: &str, axis: usize, batch: usize) -> Result<String, Reason> {
+    (0..batch).try_for_each(|axis| guard::require_same(cx, (0, axis), (1, axis)))?;
     let (rank, inner) = (cx.rank(0), cx.rank(1) - batch);
     let mut data = data.to_string();
     if axis > batch {
@@ -130,9 +141,11 @@ fn gather_in_batches(cx: &mut Context, data: &str, axis: usize, batch: usize) ->
         perm.insert(batch, axis);
         data = cx.emit("Transpose", &[&data], &[("perm", Attr::Ints(&as_ints(&perm)))]);
     }
-    let (indices, last) = (cx.wide(1)?, cx.vector(&[cx.rank(1) as i64]));
-    let rows = cx.emit("Unsqueeze", &[&indices, &last], &[]);
+    let (limit, last) = (dim(cx, 0, axis)?, cx.vector(&[cx.rank(1) as i64]));
+    let indices = guard::wide_indices(cx, 1, &[limit])?;
+    let rows = cx.emit("Unsqueeze", &[&indices.name, &last], &[]);
     let out = cx.emit("GatherND", &[&data, &rows], &[("batch_dims", Attr::I(batch as i64))]);
+    let out = indices.zeros_outside(cx, held(cx, form), out, cx.rank(1) + rank - 1 - batch)?;
     if axis == batch {
         return Ok(out);
     }
@@ -145,8 +158,39 @@ fn gather_in_batches(cx: &mut Context, data: &str, axis: usize, batch: usize) ->
     Ok(cx.emit("Transpose", &[&out], &[("perm", Attr::Ints(&as_ints(&perm)))]))
 }
 
+/// States that each part lies in the tensor: ONNX counts a negative begin from the end, and cuts off what is past it.
+fn slice_lies_inside(cx: &mut Context) -> Result<(), Reason> {
+    let open = || vec![Size::Open; cx.rank(0)];
+    let begins = cx.elements_as_sizes(1).unwrap_or_else(open);
+    let sizes = cx.elements_as_sizes(2).unwrap_or_else(open);
+    let good = |((begin, size), whole): ((&Size, &Size), Size)| match (begin.known(), size.known(), whole.known()) {
+        (Some(0), Some(-1 | 0), _) => true,
+        (Some(0), _, _) if size.same_as(whole) => true,
+        (Some(begin), Some(-1), Some(whole)) => (0..=whole).contains(&begin),
+        (Some(begin @ 0..), Some(size @ 0..), Some(whole)) => begin.checked_add(size).is_some_and(|end| end <= whole),
+        _ => false,
+    };
+    if !guard::told(cx) || begins.iter().zip(&sizes).zip(cx.value(0).sizes()).all(good) {
+        return Ok(());
+    }
+    let (begin, size, whole) = (cx.wide(1)?, cx.wide(2)?, cx.shape_of(0)?);
+    let (zero, minus_one) = (cx.vector(&[0]), cx.vector(&[-1]));
+    let from_zero = cx.emit("GreaterOrEqual", &[&begin, &zero], &[]);
+    let left = cx.emit("Sub", &[&whole, &begin], &[]);
+    let begins_inside = cx.emit("GreaterOrEqual", &[&left, &zero], &[]);
+    // A size of -1 is what is left.
+    let counted = cx.emit("GreaterOrEqual", &[&size, &minus_one], &[]);
+    let fits = cx.emit("LessOrEqual", &[&size, &left], &[]);
+    let mut holds = from_zero;
+    for other in [begins_inside, counted, fits] {
+        holds = cx.emit("And", &[&holds, &other], &[]);
+    }
+    guard::require_all(cx, &holds)
+}
+
 /// begin and size; a size of -1 is "to the end", also when it is known at run time only.
 fn slice(cx: &mut Context) -> Result<(), Reason> {
+    slice_lies_inside(cx)?;
     let (mut starts, mut ends) = (Vec::new(), Vec::new());
     let rank = cx.rank(0);
     for axis in 0..rank {
@@ -230,6 +274,7 @@ fn unpack(cx: &mut Context) -> Result<(), Reason> {
     let axis = unpack_axis(cx.view)?;
     let form = if cx.form(0) == Form::Wide { Form::Wide } else { Form::Plain };
     let x = cx.input(0, form)?;
+    guard::require_size(cx, 0, axis, cx.view.node().outputs.len() as i64)?;
     let known = if cx.rank(0) == 1 { cx.elements_as_sizes(0) } else { None };
     for i in 0..cx.view.node().outputs.len() {
         let at = cx.state.builder.index(i as i64);

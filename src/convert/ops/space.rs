@@ -6,6 +6,7 @@ use super::{Converter, FLOATS, MAX_RANK, NUMBERS};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::layout::as_ints;
 use crate::convert::value::Form;
 use crate::convert::view::View;
@@ -91,6 +92,10 @@ fn space_to_batch(cx: &mut Context) -> Result<(), Reason> {
 
 fn batch_to_space(cx: &mut Context) -> Result<(), Reason> {
     let (blocks, crops) = blocks(cx.view, "crops")?;
+    for (at, (&block, &(before, behind))) in blocks.iter().zip(&crops).enumerate() {
+        let cells = before.saturating_add(behind).saturating_add(block - 1) / block;
+        guard::require_at_least(cx, 0, 1 + at, cells)?;
+    }
     let (rank, count) = (cx.rank(0), blocks.len());
     let mut x = cx.plain(0)?;
     let mut dims = Vec::new();

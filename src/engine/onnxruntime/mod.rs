@@ -13,7 +13,7 @@ pub use library::{Library, library};
 
 use super::interface::{Interface, TensorSpec};
 use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
-use crate::convert::Model;
+use crate::convert::{BadValues, Model, guard};
 use crate::fault::{self, Point};
 use crate::graph::{DType, PartialShape};
 use crate::process::{self, OfProcess};
@@ -58,6 +58,10 @@ impl Backend for OnnxRuntime {
         (asked != Precision::Fp32).then_some("computes in FP32")
     }
 
+    fn bad_values(&self) -> BadValues {
+        BadValues::Told
+    }
+
     fn build(&'static self, request: &BuildRequest<'_>) -> Result<Arc<dyn Engine>, EngineError> {
         let library = library()?;
         fault::at(Point::Build).map_err(|why| EngineError::Build(why.to_string()))?;
@@ -89,6 +93,13 @@ const INHERITED: &str = "it was made before this process was forked, and ONNX Ru
 /// One shape a tensor.
 type Shapes = Vec<Vec<i64>>;
 
+/// How a run ended that did not fail.
+enum Outcome {
+    Good(Run),
+    /// Its numbers are none that native TensorFlow gives: it refuses the call.
+    Refused,
+}
+
 struct OrtEngine {
     /// Its end and its runs may wait for threads, which a forked child does not have.
     session: OfProcess<Session>,
@@ -97,7 +108,10 @@ struct OrtEngine {
     quietly: sys::Quietly,
     input_names: Vec<CString>,
     output_names: Vec<CString>,
+    /// Of the node's outputs; the guard is none.
     interface: Interface,
+    /// Whether the last output is none of the node's, but says whether the call is good (see `convert::guard`).
+    guarded: bool,
     /// Whether it has an Einsum: ONNX Runtime divides there by the size of tensors, and a 0 ends the process (1.31.1).
     has_einsum: bool,
     /// Output shapes by input shapes, as the last run saw them.
@@ -125,10 +139,14 @@ impl OrtEngine {
         let output_names = session.outputs().iter().map(|o| name(o.name())).collect::<Result<_, _>>()?;
         let inputs = session.inputs().iter().map(|i| tensor_spec("input", i.name(), i.dtype()).map(Some));
         let outputs = session.outputs().iter().map(|o| tensor_spec("output", o.name(), o.dtype()));
-        let interface = Interface {
+        let mut interface = Interface {
             inputs: inputs.collect::<Result<_, _>>()?,
             outputs: outputs.collect::<Result<_, _>>()?,
         };
+        let guarded = session.outputs().last().is_some_and(|o| o.name() == guard::OUTPUT);
+        if guarded && interface.outputs.pop().map(|spec| spec.dtype) != Some(DType::BOOL) {
+            return Err(format!("its output '{}' is no bool", guard::OUTPUT));
+        }
         let (memory, quietly) = (sys::HostMemory::new()?, sys::Quietly::new()?);
         let has_einsum = has_op(&model, "Einsum");
         Ok(OrtEngine {
@@ -140,6 +158,7 @@ impl OrtEngine {
             input_names,
             output_names,
             interface,
+            guarded,
             shapes: Mutex::new(LruCache::new(REMEMBERED_SHAPES)),
             shapes_by_value: AtomicBool::new(false),
         })
@@ -150,7 +169,7 @@ impl OrtEngine {
     }
 
     /// Runs with outputs that ONNX Runtime allocates, copies them, and remembers their shapes.
-    fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<Run, String> {
+    fn run_and_learn(&self, key: Shapes, io: &mut dyn Bindings) -> Result<Outcome, String> {
         let mut outputs: Vec<_> = self.output_names.iter().map(|_| sys::Value::unallocated()).collect();
         let inside = {
             let inputs = self.values(io.inputs())?;
@@ -159,6 +178,18 @@ impl OrtEngine {
             sys::run(self.session()?, None, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
             begun.elapsed()
         };
+        if self.guarded
+            && let Some(word) = outputs.pop()
+        {
+            if word.dims()? != [1] {
+                return Err(format!("its output '{}' has another shape than [1]", guard::OUTPUT));
+            }
+            let mut good = [0];
+            word.copy_to(DType::BOOL, &mut good)?;
+            if good == [0] {
+                return Ok(Outcome::Refused);
+            }
+        }
         let shapes = outputs.iter().map(sys::Value::dims).collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
         let bound = io.bind(&shapes, 0).map_err(|e| e.to_string())?;
@@ -171,16 +202,17 @@ impl OrtEngine {
         if self.shapes.lock().put(key, shapes.clone()).is_some_and(|before| before != shapes) {
             self.shapes_by_value.store(true, Relaxed);
         }
-        Ok(Run {
+        Ok(Outcome::Good(Run {
             inside,
             binding,
             graph: false,
-        })
+        }))
     }
 
     /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these, and says so in red
-    /// if it may: this is no error yet.
-    fn run_bound(&self, shapes: &[Vec<i64>], bound: Bound<'_>) -> Result<Duration, String> {
+    /// if it may: this is no error yet. `None` where native TensorFlow refuses the call.
+    fn run_bound(&self, shapes: &[Vec<i64>], bound: Bound<'_>) -> Result<Option<Duration>, String> {
+        let mut good = [1];
         let inputs = self.values(bound.inputs)?;
         let mut outputs = bound
             .outputs
@@ -189,6 +221,9 @@ impl OrtEngine {
             .zip(&self.interface.outputs)
             .map(|((to, dims), spec)| sys::Value::output(&self.memory, spec.dtype, dims, host_mut(to)?))
             .collect::<Result<Vec<_>, _>>()?;
+        if self.guarded {
+            outputs.push(sys::Value::output(&self.memory, DType::BOOL, &[1], &mut good)?);
+        }
         let begun = Instant::now();
         fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
         let options = Some(&self.quietly);
@@ -200,7 +235,9 @@ impl OrtEngine {
             &self.output_names,
             &mut outputs,
         )?;
-        Ok(begun.elapsed())
+        let inside = begun.elapsed();
+        drop(outputs);
+        Ok((good != [0]).then_some(inside))
     }
 
     fn values<'a>(&self, inputs: &'a [TensorView<'a>]) -> Result<Vec<sys::Value<'a>>, String> {
@@ -254,19 +291,25 @@ impl Engine for OrtEngine {
                 let begun = Instant::now();
                 let bound = io.bind(shapes, 0)?;
                 let binding = begun.elapsed();
-                self.run_bound(shapes, bound).ok().map(|inside| Run {
+                let run = |inside| Run {
                     inside,
                     binding,
                     graph: false,
-                })
+                };
+                let inside = self.run_bound(shapes, bound).ok();
+                inside.map(|inside| inside.map_or(Outcome::Refused, |inside| Outcome::Good(run(inside))))
             }
             None => None,
         };
-        match bound {
-            Some(run) => Ok(run),
+        let outcome = match bound {
+            Some(outcome) => outcome,
             // Also where a run with the shapes of an earlier one fails: these may depend on values. What fails for another reason
             // fails again, and says why.
-            None => self.run_and_learn(key, io).map_err(EngineError::Run),
+            None => self.run_and_learn(key, io).map_err(EngineError::Run)?,
+        };
+        match outcome {
+            Outcome::Good(run) => Ok(run),
+            Outcome::Refused => Err(EngineError::Refused),
         }
     }
 }
