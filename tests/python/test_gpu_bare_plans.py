@@ -60,7 +60,8 @@ def model(dense_model, tmp_path_factory) -> pathlib.Path:
 def served(run_isolated, model, native, rows=(2, 3, 6), **env):
     """Both models on batches of so many rows, in a fresh process with a cache of its own."""
     code = f"""
-        model, native = (tf.saved_model.load(folder).signatures["serving_default"] for folder in ({str(model)!r}, {native!r}))
+        loaded = [tf.saved_model.load(folder) for folder in ({str(model)!r}, {native!r})]
+        model, native = (one.signatures["serving_default"] for one in loaded)
         worst = []
         for n in {rows!r}:
             x = tf.constant(gpu_support.batch(n))
@@ -155,8 +156,8 @@ def test_no_other_model_of_the_name_gets_it(model, dense_model, run_isolated, tm
         path.write_bytes(saved.SerializeToString())
         for asset in (other / "assets").iterdir():
             asset.write_bytes(b"")
-        first, second = (tf.saved_model.load(str(folder)).signatures["serving_default"] for folder in ({str(model)!r}, other))
-        native = tf.saved_model.load({dense_model!r}).signatures["serving_default"]
+        loaded = [tf.saved_model.load(str(folder)) for folder in ({str(model)!r}, other, {dense_model!r})]
+        first, second, native = (one.signatures["serving_default"] for one in loaded)
         x = tf.constant(gpu_support.batch(2))
         gpu_support.close(first(x=x)["y"], native(x=x)["y"], gpu_support.TOLERANCE)
         doubled = second(x=x)["y"].numpy()
