@@ -4,6 +4,7 @@ use super::attrs::Attrs;
 use super::background;
 use super::engines::{EngineSet, Identity, Loaded};
 use super::fallback::{Fallback, Kind};
+use super::functions;
 use super::host_time::CallTime;
 use super::job::Job;
 use super::resource::Resource;
@@ -11,6 +12,7 @@ use super::segment::{Segment, fingerprint};
 use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, Engine, Gpu, Run, backend_for};
+use crate::proto::tensorflow as tf;
 use crate::settings::{BuildPolicy, Settings};
 use crate::tf::{Call, Code, Handle, NativeFunction, Status};
 use bytes::Bytes;
@@ -368,13 +370,13 @@ impl EngineOp {
     fn segment(&self, call: &Call) -> Result<Segment, String> {
         let function = self.attrs.segment.as_ref().ok_or("the node has no native segment to build from")?;
         let (body, contents) = call.function_body(function).map_err(|e| e.message)?;
-        Segment::read(body, contents)
+        Segment::read(body, contents, &|function| body_of(call, function))
     }
 
     fn fingerprint(&self, call: &Call) -> Result<[u8; 32], String> {
         let function = self.attrs.segment.as_ref().ok_or("the node has no native segment")?;
         let (outline, checksums) = call.function_outline(function).map_err(|e| e.message)?;
-        fingerprint(outline, &checksums)
+        fingerprint(outline, &checksums, &|function| body_of(call, function))
     }
 
     /// The engine of `serialized_segment`; a plan that cannot be used is rejected with a word.
@@ -477,6 +479,11 @@ const GUESSED: &str = "its profiles are from its first call, for the model has n
                        convert and build the original model anew for all shapes that it is to serve";
 
 /// Of `keys` the one with the smallest batch that serves a call of `shapes` in implicit batch mode.
+/// The body of a function that the segment runs inside, as the library has it now.
+fn body_of(call: &Call, function: &[u8]) -> Result<tf::GraphDef, String> {
+    call.function_body(function).map_err(|e| e.message).and_then(functions::whole)
+}
+
 fn smallest_for(shapes: &[Vec<i64>], keys: Vec<Key>) -> Option<Key> {
     let batch = *shapes.first()?.first()?;
     let serves = |key: &Key| {
