@@ -327,6 +327,39 @@ mod tests {
     }
 
     #[test]
+    fn what_a_function_computes_counts_and_not_its_name() {
+        let called = |op: &str| tf::GraphDef {
+            node: vec![
+                node("x", "_Arg", &[], vec![("index", Value::I(0)), ("T", Value::Type(DType::FLOAT.0))]),
+                node("made", op, &["x"], vec![]),
+                node("out", "_Retval", &["made"], vec![("index", Value::I(0)), ("T", Value::Type(DType::FLOAT.0))]),
+            ],
+            ..Default::default()
+        };
+        let of = |name: &str, op: &str| {
+            let types = || {
+                Value::List(ListValue {
+                    r#type: vec![DType::FLOAT.0],
+                    ..Default::default()
+                })
+            };
+            let function = tf::NameAttrList {
+                name: name.into(),
+                ..Default::default()
+            };
+            let attrs = vec![("f", Value::Func(function)), ("Tin", types()), ("Tout", types())];
+            let mut call = node("call", "PartitionedCall", &["tensorrtinputph_0"], attrs);
+            call.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[]));
+            let mut body = body();
+            body.node.push(call);
+            hex(fingerprint(body.encode_to_vec(), &[], &|_| Ok(called(op))).unwrap())
+        };
+        assert_eq!(of("f", "Relu"), of("g", "Relu"));
+        assert_ne!(of("f", "Relu"), of("f", "Tanh"));
+        assert_ne!(of("f", "Relu"), whole(&body()));
+    }
+
+    #[test]
     fn hints_devices_and_the_order_of_nodes_change_nothing() {
         let mut body = body();
         body.node.reverse();
