@@ -1,7 +1,10 @@
 //! Types and shapes of outputs that a GraphDef carries with it.
 
 use super::{DType, PartialShape, TensorInfo};
-use crate::proto::tensorflow::{self as tf, attr_value::{ListValue, Value}};
+use crate::proto::tensorflow::{
+    self as tf,
+    attr_value::{ListValue, Value},
+};
 use std::collections::HashMap;
 
 /// Reads what every node says of its outputs in `_output_shapes` (written by `graph.as_graph_def(add_shapes=True)`) and

@@ -102,7 +102,12 @@ mod tests {
         let said: Vec<String> = body.node.iter().map(|n| format!("{} {}", n.name, n.input.join(","))).collect();
         assert_eq!(
             said,
-            ["tftrt_arg_1 ", "tftrt_arg_0 ", "sub tftrt_arg_1,tftrt_arg_0:0", "tftrt_result_0 sub"]
+            [
+                "tftrt_arg_1 ",
+                "tftrt_arg_0 ",
+                "sub tftrt_arg_1,tftrt_arg_0:0",
+                "tftrt_result_0 sub"
+            ]
         );
     }
 

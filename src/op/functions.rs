@@ -44,11 +44,17 @@ impl<'a> Functions<'a> {
     /// The node and the function that does not fit it, or that cannot be read.
     pub fn open(&self, segment: &mut tf::GraphDef) -> Result<(), String> {
         let opened = |node: &&mut tf::NodeDef| node.attr.contains_key(inner::GRAPHS) && inner::functions_of(&node.op).is_some();
-        segment.node.iter_mut().filter(opened).try_for_each(|node| self.open_node(node, DEEPEST))
+        segment
+            .node
+            .iter_mut()
+            .filter(opened)
+            .try_for_each(|node| self.open_node(node, DEEPEST))
     }
 
     fn open_node(&self, node: &mut tf::NodeDef, depth: usize) -> Result<(), String> {
-        let depth = depth.checked_sub(1).ok_or_else(|| misfit(node, "holds too many functions inside each other"))?;
+        let depth = depth
+            .checked_sub(1)
+            .ok_or_else(|| misfit(node, "holds too many functions inside each other"))?;
         let names = inner::functions_of(&node.op).unwrap_or_default();
         let graphs: Vec<tf::GraphDef> = names.iter().map(|name| self.graph(node, name, depth)).collect::<Result<_, _>>()?;
         if node.op == "StatelessWhile" {
@@ -69,7 +75,8 @@ impl<'a> Functions<'a> {
         let named = |why: String| misfit(node, &format!("runs the function '{}': {why}", function.name));
         let mut graph = (self.library)(&function.encode_to_vec()).map_err(named)?;
         let left = self.bytes.get().checked_sub(graph.encoded_len());
-        self.bytes.set(left.ok_or_else(|| misfit(node, "holds functions that are too large"))?);
+        self.bytes
+            .set(left.ok_or_else(|| misfit(node, "holds functions that are too large"))?);
         graph.library = None;
         function_body::name_borders(&mut graph).map_err(named)?;
         let removed = function_body::prune(&mut graph);
@@ -132,7 +139,13 @@ fn fits(node: &tf::NodeDef, which: &str, graph: &tf::GraphDef) -> Result<(), Str
             let name = |dtype| DType::from_proto(dtype).to_string();
             match found {
                 Some(found) if found == expected => {}
-                Some(found) => return Err(format!("it {what} {} as tensor {at}, and the node has {}", name(found), name(expected))),
+                Some(found) => {
+                    return Err(format!(
+                        "it {what} {} as tensor {at}, and the node has {}",
+                        name(found),
+                        name(expected)
+                    ));
+                }
                 None => return Err(format!("it {what} no tensor {at}, and the node has {}", name(expected))),
             }
         }

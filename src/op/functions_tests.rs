@@ -31,11 +31,19 @@ fn node(name: &str, op: &str, inputs: &[&str], attrs: Vec<(&str, tf::AttrValue)>
 }
 
 fn border(name: &str, op: &str, inputs: &[&str], at: i64, dtype: DType) -> tf::NodeDef {
-    node(name, op, inputs, vec![("index", attr(Value::I(at))), ("T", attr(Value::Type(dtype.0)))])
+    node(
+        name,
+        op,
+        inputs,
+        vec![("index", attr(Value::I(at))), ("T", attr(Value::Type(dtype.0)))],
+    )
 }
 
 fn graph(node: Vec<tf::NodeDef>) -> tf::GraphDef {
-    tf::GraphDef { node, ..Default::default() }
+    tf::GraphDef {
+        node,
+        ..Default::default()
+    }
 }
 
 fn mark(mut node: tf::NodeDef) -> tf::NodeDef {
@@ -84,19 +92,28 @@ fn opened(node: tf::NodeDef, library: &[(&str, tf::GraphDef)]) -> Result<tf::Nod
 }
 
 fn ops(graph: &tf::GraphDef) -> Vec<String> {
-    graph.node.iter().map(|node| format!("{} {} {}", node.name, node.op, node.input.join(","))).collect()
+    graph
+        .node
+        .iter()
+        .map(|node| format!("{} {} {}", node.name, node.op, node.input.join(",")))
+        .collect()
 }
 
 #[test]
 fn a_conditional_holds_what_the_library_has_whatever_stood_there_before() {
     let mut stale = choice("f", "g");
-    stale.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[of_two("Stale"), of_two("Stale")]));
+    stale
+        .attr
+        .insert(inner::GRAPHS.into(), inner::to_attr(&[of_two("Stale"), of_two("Stale")]));
     for node in [mark(choice("f", "g")), stale] {
         let found = opened(node, &[("f", of_two("Sub")), ("g", of_two("Add"))]).unwrap();
         let graphs = inner::graphs(&found).unwrap();
         let arguments = ["tftrt_arg_0 _Arg ", "tftrt_arg_1 _Arg "];
         let of = |op: &str| {
-            let own = [format!("made {op} tftrt_arg_0,tftrt_arg_1"), "tftrt_result_0 _Retval made".to_string()];
+            let own = [
+                format!("made {op} tftrt_arg_0,tftrt_arg_1"),
+                "tftrt_result_0 _Retval made".to_string(),
+            ];
             arguments.map(String::from).into_iter().chain(own).collect::<Vec<_>>()
         };
         assert_eq!(graphs.iter().map(ops).collect::<Vec<_>>(), [of("Sub"), of("Add")]);
@@ -132,12 +149,24 @@ fn a_function_that_does_not_fit_is_refused_with_its_name() {
     for (error, expected) in [
         (with(&|nodes| nodes.push(of(2, FLOAT))), "takes a tensor 2, and the node has 2"),
         (with(&|nodes| nodes[1] = of(0, FLOAT)), "takes no tensor 1"),
-        (with(&|nodes| nodes[1] = of(1, DType::INT32)), "takes int32 as tensor 1, and the node has float32"),
+        (
+            with(&|nodes| nodes[1] = of(1, DType::INT32)),
+            "takes int32 as tensor 1, and the node has float32",
+        ),
         (with(&|nodes| nodes[1] = of(-1, FLOAT)), "has no index"),
         (with(&|nodes| nodes.truncate(3)), "returns no tensor 0"),
-        (with(&|nodes| nodes[3] = border("out", "_Retval", &["a"], 0, DType::BOOL)), "returns bool as tensor 0"),
-        (with(&|nodes| nodes.push(border("o", "_Retval", &["a"], 1, FLOAT))), "returns a tensor 1, and the node has 1"),
-        (with(&|nodes| nodes.push(node("say", "Print", &["a"], vec![]))), "(Print) inside does more than compute"),
+        (
+            with(&|nodes| nodes[3] = border("out", "_Retval", &["a"], 0, DType::BOOL)),
+            "returns bool as tensor 0",
+        ),
+        (
+            with(&|nodes| nodes.push(border("o", "_Retval", &["a"], 1, FLOAT))),
+            "returns a tensor 1, and the node has 1",
+        ),
+        (
+            with(&|nodes| nodes.push(node("say", "Print", &["a"], vec![]))),
+            "(Print) inside does more than compute",
+        ),
     ] {
         let start = "node 'if' (StatelessIf) runs the function 'f': ";
         assert!(error.starts_with(start) && error.contains(expected), "{error}");

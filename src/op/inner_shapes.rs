@@ -40,7 +40,9 @@ fn of_node(graph: &Graph, id: usize, infer: Infer<'_>) -> Result<Vec<tf::GraphDe
     {
         settle(body, &mut args, &constants, variables, infer)?;
     }
-    let inside = graphs.into_iter().map(|def| of_graph(def, &args, &constants, infer).map(|(def, _)| def));
+    let inside = graphs
+        .into_iter()
+        .map(|def| of_graph(def, &args, &constants, infer).map(|(def, _)| def));
     inside.collect()
 }
 
@@ -64,7 +66,9 @@ fn settle(
                 return Err(format!("variable {at} has another rank after a round"));
             }
             let pairs = dims.iter().zip(after);
-            let opened: Vec<Option<i64>> = pairs.map(|(dim, after)| dim.filter(|dim| after.is_none_or(|after| after == *dim))).collect();
+            let opened: Vec<Option<i64>> = pairs
+                .map(|(dim, after)| dim.filter(|dim| after.is_none_or(|after| after == *dim)))
+                .collect();
             if opened != dims {
                 changed = true;
                 arg.shape = PartialShape(Some(opened));
@@ -143,7 +147,10 @@ mod tests {
     }
 
     fn def(node: Vec<tf::NodeDef>) -> tf::GraphDef {
-        tf::GraphDef { node, ..Default::default() }
+        tf::GraphDef {
+            node,
+            ..Default::default()
+        }
     }
 
     fn info(dims: &[i64]) -> TensorInfo {
@@ -156,7 +163,12 @@ mod tests {
     /// A loop of two variables and an invariant; its second variable changes its first size from round to round.
     fn looped() -> Graph {
         let arg = |at| node(&inner::arg_name(at), "_Arg", &[], Some(at as i64));
-        let condition = def(vec![arg(0), arg(1), arg(2), node("tftrt_result_0", "_Retval", &["tftrt_arg_0"], Some(0))]);
+        let condition = def(vec![
+            arg(0),
+            arg(1),
+            arg(2),
+            node("tftrt_result_0", "_Retval", &["tftrt_arg_0"], Some(0)),
+        ]);
         let body = def(vec![
             arg(0),
             arg(1),
@@ -170,7 +182,12 @@ mod tests {
         made.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[condition, body]));
         let variables = Some(Value::I(2));
         made.attr.insert(inner::VARIABLES.into(), tf::AttrValue { value: variables });
-        let nodes = vec![node("a", "A", &[], None), node("b", "B", &[], None), node("c", "Const", &[], None), made];
+        let nodes = vec![
+            node("a", "A", &[], None),
+            node("b", "B", &[], None),
+            node("c", "Const", &[], None),
+            made,
+        ];
         let infos = [("a", info(&[2])), ("b", info(&[3, 4])), ("c", info(&[5]))];
         let infos = infos.into_iter().map(|(name, info)| (name.to_string(), vec![info])).collect();
         Graph::new(def(nodes), infos).unwrap()

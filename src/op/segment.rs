@@ -332,7 +332,12 @@ mod tests {
             node: vec![
                 node("x", "_Arg", &[], vec![("index", Value::I(0)), ("T", Value::Type(DType::FLOAT.0))]),
                 node("made", op, &["x"], vec![]),
-                node("out", "_Retval", &["made"], vec![("index", Value::I(0)), ("T", Value::Type(DType::FLOAT.0))]),
+                node(
+                    "out",
+                    "_Retval",
+                    &["made"],
+                    vec![("index", Value::I(0)), ("T", Value::Type(DType::FLOAT.0))],
+                ),
             ],
             ..Default::default()
         };

@@ -97,7 +97,9 @@ fn alone(node: &tf::NodeDef, of: tf::AttrValue) -> (tf::GraphDef, tf::NodeDef) {
         ..Default::default()
     };
     let args = taken.iter().enumerate();
-    let mut nodes: Vec<tf::NodeDef> = args.map(|(at, &dtype)| border("_Arg", inner::arg_name(at), at, dtype, Vec::new())).collect();
+    let mut nodes: Vec<tf::NodeDef> = args
+        .map(|(at, &dtype)| border("_Arg", inner::arg_name(at), at, dtype, Vec::new()))
+        .collect();
     nodes.push(inside);
     for (at, &dtype) in returned.iter().enumerate() {
         let from = super::body::input_text(&node.name, at);
@@ -123,7 +125,8 @@ fn alone(node: &tf::NodeDef, of: tf::AttrValue) -> (tf::GraphDef, tf::NodeDef) {
         .into(),
         ..Default::default()
     };
-    call.attr.extend(node.attr.get("_class").map(|class| ("_class".to_string(), class.clone())));
+    call.attr
+        .extend(node.attr.get("_class").map(|class| ("_class".to_string(), class.clone())));
     call.input.extend(node.input.iter().filter(is_wait).cloned());
     let body = tf::GraphDef {
         node: nodes,
