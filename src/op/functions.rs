@@ -14,7 +14,7 @@ use tf::attr_value::Value;
 const DEEPEST: usize = 16;
 /// Functions of one segment, and bytes of their bodies, at most: a function that calls another one twice doubles it.
 const MOST_FUNCTIONS: usize = 4096;
-const MOST_BYTES: usize = 1 << 30;
+const MOST_BYTES: usize = i32::MAX as usize;
 
 /// Reads the body of the function that a serialized `NameAttrList` names.
 pub type Library<'a> = &'a dyn Fn(&[u8]) -> Result<tf::GraphDef, String>;

@@ -34,29 +34,30 @@ fn of_node(graph: &Graph, id: usize, infer: Infer<'_>) -> Result<Vec<tf::GraphDe
     let constant = |(at, &port)| graph.constant_node(port).filter(|_| at >= variables);
     let constants: Vec<Option<usize>> = given.iter().enumerate().map(constant).collect();
     let constants: Vec<Option<&tf::NodeDef>> = constants.iter().map(|id| id.map(|id| &graph.nodes[id].def)).collect();
-    let graphs = inner::graphs(&node.def)?;
-    if let [_, body] = &graphs[..]
-        && node.op() == "StatelessWhile"
-    {
-        settle(body, &mut args, &constants, variables, infer)?;
-    }
-    let inside = graphs
+    let mut graphs = inner::graphs(&node.def)?;
+    // A loop's body comes first, for its condition is asked after each round, too.
+    let body = match graphs.pop() {
+        Some(body) if node.op() == "StatelessWhile" => Some(settled(body, &mut args, &constants, variables, infer)?),
+        Some(last) => Some(of_graph(last, &args, &constants, infer)?.0),
+        None => None,
+    };
+    let before = graphs
         .into_iter()
         .map(|def| of_graph(def, &args, &constants, infer).map(|(def, _)| def));
-    inside.collect()
+    before.chain(body.map(Ok)).collect()
 }
 
-/// Leaves open those sizes of a loop's variables that are others after a round.
-fn settle(
-    body: &tf::GraphDef,
+/// The body of a loop, in whose `args` those sizes of variables are open now that are others after a round.
+fn settled(
+    body: tf::GraphDef,
     args: &mut [TensorInfo],
     constants: &[Option<&tf::NodeDef>],
     variables: usize,
     infer: Infer<'_>,
-) -> Result<(), String> {
-    // Each round but the last one opens a size.
+) -> Result<tf::GraphDef, String> {
+    // Each turn but the last one opens a size.
     loop {
-        let (_, results) = of_graph(body.clone(), args, constants, infer)?;
+        let (made, results) = of_graph(body.clone(), args, constants, infer)?;
         let mut changed = false;
         for (at, (arg, result)) in args.iter_mut().zip(&results).enumerate().take(variables) {
             let Some((dims, after)) = arg.shape.dims().zip(result.shape.dims()) else {
@@ -75,7 +76,7 @@ fn settle(
             }
         }
         if !changed {
-            return Ok(());
+            return Ok(made);
         }
     }
 }
