@@ -1,7 +1,10 @@
 //! Types and shapes of outputs that a GraphDef carries with it.
 
 use super::{DType, PartialShape, TensorInfo};
-use crate::proto::tensorflow::{self as tf, attr_value::Value};
+use crate::proto::tensorflow::{
+    self as tf,
+    attr_value::{ListValue, Value},
+};
 use std::collections::HashMap;
 
 /// Reads what every node says of its outputs in `_output_shapes` (written by `graph.as_graph_def(add_shapes=True)`) and
@@ -24,6 +27,24 @@ pub fn annotated_outputs(def: &tf::GraphDef) -> HashMap<String, Vec<TensorInfo>>
             (shapes.len() == types.len()).then(|| (node.name.clone(), infos.collect()))
         })
         .collect()
+}
+
+/// `def` saying of its outputs what they are: [`annotated_outputs`] reads it back.
+pub fn annotate(mut def: tf::NodeDef, outputs: &[TensorInfo]) -> tf::NodeDef {
+    let list = |list| tf::AttrValue {
+        value: Some(Value::List(list)),
+    };
+    let types = ListValue {
+        r#type: outputs.iter().map(|info| info.dtype.0).collect(),
+        ..Default::default()
+    };
+    let shapes = ListValue {
+        shape: outputs.iter().map(|info| info.shape.to_proto()).collect(),
+        ..Default::default()
+    };
+    def.attr.insert("_output_types".into(), list(types));
+    def.attr.insert("_output_shapes".into(), list(shapes));
+    def
 }
 
 #[cfg(test)]

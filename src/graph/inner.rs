@@ -1,8 +1,7 @@
 //! Loops, conditionals and calls as one node each, with the graphs inside.
 //!
 //! `StatelessWhile`, `StatelessIf` and `PartitionedCall` name functions of the library. A node of these that goes into an engine has the graphs with it
-//! besides, as [`GRAPHS`], so that whoever reads the node can read what it runs, without a library: the segmenter, the converter, the
-//! fingerprint. Each graph takes all that the node takes (but an If's predicate) by `_Arg` nodes, and its nodes say of their outputs
+//! besides, as [`GRAPHS`], while it is converted or built, so that the segmenter and the converter need no library. Each graph takes all that the node takes (but an If's predicate) by `_Arg` nodes, and its nodes say of their outputs
 //! what they are ([`super::annotated_outputs`]).
 
 use super::{Graph, Node, NodeId, Port, TensorInfo, annotated_outputs};
@@ -14,6 +13,9 @@ use tf::attr_value::{ListValue, Value};
 
 /// The attribute that holds the graphs, serialized: condition and body, or what runs where the predicate holds and what else, or
 /// what is called.
+///
+/// It is filled while a graph is converted, and while an engine is built. In a model it is there without graphs, as the mark of what may be
+/// opened: the functions in the library are the one source of what runs, for TensorFlow's own passes rewrite them with the node.
 pub const GRAPHS: &str = "_tftrt_graphs";
 /// The attribute of a loop that says how many of its inputs change; they are the first ones.
 pub const VARIABLES: &str = "_tftrt_variables";
@@ -29,6 +31,18 @@ pub struct Inner {
     pub args: Vec<NodeId>,
     /// What it gives, in order.
     pub results: Vec<Port>,
+}
+
+/// What the graphs inside `node` are given: all that it takes but a conditional's predicate.
+pub fn given(node: &Node) -> &[Port] {
+    let skip = usize::from(node.op() == "StatelessIf");
+    node.inputs.get(skip..).unwrap_or_default()
+}
+
+/// How many of these change from round to round; they are the first ones.
+pub fn variables(node: &Node) -> usize {
+    let said = node.attr_i(VARIABLES).filter(|_| node.op() != "StatelessIf");
+    usize::try_from(said.unwrap_or(0)).unwrap_or(0)
 }
 
 /// By which attributes a node names the functions whose graphs it holds; `None` for a node without graphs inside.
@@ -122,11 +136,7 @@ pub fn open_within(graph: &Graph, id: NodeId) -> Result<Vec<Inner>, String> {
 
 fn open_with(graph: &Graph, id: NodeId, constant: fn(&Graph, Port) -> Option<NodeId>) -> Result<Vec<Inner>, String> {
     let node = &graph.nodes[id];
-    let (skip, variables) = match node.op() {
-        "StatelessIf" => (1, 0),
-        _ => (0, usize::try_from(node.attr_i(VARIABLES).unwrap_or(0)).unwrap_or(0)),
-    };
-    let given = node.inputs.get(skip..).unwrap_or_default();
+    let (given, variables) = (given(node), variables(node));
     let graphs = graphs(&node.def)?;
     let opened: Vec<Inner> = graphs
         .into_iter()

@@ -4,11 +4,12 @@
 mod annotated;
 pub mod contents;
 mod dtype;
+pub mod function_body;
 pub mod inner;
 mod shape;
 mod tensor;
 
-pub use annotated::annotated_outputs;
+pub use annotated::{annotate, annotated_outputs};
 pub use dtype::DType;
 pub use shape::{PartialShape, elements};
 pub use tensor::{Constant, ConstantError};

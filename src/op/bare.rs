@@ -131,7 +131,9 @@ fn segment(name: &str, library: std::rc::Rc<tf::FunctionDefLibrary>) -> Result<[
         .find(|function| function.signature.as_ref().is_some_and(|signature| signature.name == name))
         .ok_or_else(|| format!("its model has no function '{name}'"))?;
     let (outline, checksums) = TensorflowHost::new((*library).clone()).function_outline(function.clone())?;
-    fingerprint(outline, &checksums)
+    // Segments that run functions of the library are this library's own, whose plans are not bare.
+    let functions = |_: &[u8]| Err("a bare plan is of a segment without functions inside".to_string());
+    fingerprint(outline, &checksums, &functions)
 }
 
 /// Whether bare plans are used at all.

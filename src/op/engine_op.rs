@@ -4,6 +4,7 @@ use super::attrs::Attrs;
 use super::background;
 use super::engines::{EngineSet, Identity};
 use super::fallback::{Fallback, Kind};
+use super::functions;
 use super::host_time::CallTime;
 use super::job::Job;
 use super::own_engines;
@@ -13,6 +14,7 @@ use super::segment::{Segment, fingerprint};
 use super::values;
 use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, Engine, EngineError, Gpu, Run, backend_for};
+use crate::proto::tensorflow as tf;
 use crate::settings::{BuildPolicy, Settings};
 use crate::tf::{Call, Code, Handle, NativeFunction, Status};
 use bytes::Bytes;
@@ -382,13 +384,13 @@ impl EngineOp {
     fn segment(&self, call: &Call) -> Result<Segment, String> {
         let function = self.attrs.segment.as_ref().ok_or("the node has no native segment to build from")?;
         let (body, contents) = call.function_body(function).map_err(|e| e.message)?;
-        Segment::read(body, contents)
+        Segment::read(body, contents, &|function| body_of(call, function))
     }
 
     fn fingerprint(&self, call: &Call) -> Result<[u8; 32], String> {
         let function = self.attrs.segment.as_ref().ok_or("the node has no native segment")?;
         let (outline, checksums) = call.function_outline(function).map_err(|e| e.message)?;
-        fingerprint(outline, &checksums)
+        fingerprint(outline, &checksums, &|function| body_of(call, function))
     }
 
     fn run_native(&self, call: Call, resource: &Resource, fallback: &Fallback) {
@@ -459,6 +461,11 @@ pub(super) fn with_first(shape: &[i64], first: i64) -> Vec<i64> {
 /// What a call is told where an engine has the profiles of one call, and perhaps those of lost engines, and not the call's.
 const GUESSED: &str = "its profiles are from its first call, for the model has none of a build() that can be used here; \
                        convert and build the original model anew for all shapes that it is to serve";
+
+/// The body of a function that the segment runs inside, as the library has it now.
+fn body_of(call: &Call, function: &[u8]) -> Result<tf::GraphDef, String> {
+    call.function_body(function).map_err(|e| e.message).and_then(functions::whole)
+}
 
 /// Of `keys` the one with the smallest batch that serves a call of `shapes` in implicit batch mode.
 fn smallest_for(shapes: &[Vec<i64>], keys: Vec<Key>) -> Option<Key> {

@@ -1,13 +1,16 @@
 //! The native segment's body: its fingerprint, and its way to ONNX.
 
 use super::attrs::Attrs;
+use super::functions::{Functions, Library};
+use super::inner_shapes;
 use crate::convert::{self, BadValues, Model, Quantization};
 use crate::fault::{self, Point};
 use crate::graph::{DType, Graph, PartialShape, contents, inner};
 use crate::optimizer::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::proto::tensorflow as tf;
+use crate::segment::keeps_to_itself;
 use crate::settings::Settings;
-use crate::tf::{infer_forward, infer_shapes};
+use crate::tf::{infer_forward, infer_shapes, is_stateful};
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -23,9 +26,10 @@ pub struct Segment {
 
 impl Segment {
     /// Reads the serialized body of a segment function, whose large constants' contents are beside it.
-    pub fn read(body: Vec<u8>, contents: Vec<Bytes>) -> Result<Segment, String> {
+    /// `library` reads the functions that the segment runs inside.
+    pub fn read(body: Vec<u8>, contents: Vec<Bytes>, library: Library<'_>) -> Result<Segment, String> {
         Ok(Segment {
-            graph: read(body)?,
+            graph: read(body, library)?,
             contents,
         })
     }
@@ -76,6 +80,9 @@ impl Segment {
                 shape: shapes[index].clone(),
             }];
         }
+        inner_shapes::add(&mut graph, &|graph| {
+            infer_shapes(&graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))
+        })?;
         let layout = match Settings::current().enable_layout_optimizer {
             true => convert::Layout::Kept,
             false => convert::Layout::Restored,
@@ -114,8 +121,11 @@ const CONVERSION: &[u8] = b"conversion 2";
 /// Saved plans are found by this: whatever changes it makes them be built anew.
 ///
 /// The same segment has another fingerprint since conversion makes another engine of it: see [`CONVERSION`].
-pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String> {
-    let graph = read(body)?;
+pub fn fingerprint(body: Vec<u8>, checksums: &[u32], library: Library<'_>) -> Result<[u8; 32], String> {
+    of_graph(&read(body, library)?, checksums)
+}
+
+fn of_graph(graph: &tf::GraphDef, checksums: &[u32]) -> Result<[u8; 32], String> {
     let mut nodes: Vec<&tf::NodeDef> = graph.node.iter().collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hash = Sha256::new();
@@ -133,14 +143,14 @@ pub fn fingerprint(body: Vec<u8>, checksums: &[u32]) -> Result<[u8; 32], String>
         }
         // Attributes whose names begin with '_' are hints of TensorFlow's own passes, and differ from load to load.
         // What a loop or conditional runs stands in the graphs inside it; its functions' names number the engines of a process.
-        let functions = if node.attr.contains_key(inner::GRAPHS) {
-            inner::functions_of(&node.op)
-        } else {
-            None
-        };
-        let is_name = |name: &str| functions.is_some_and(|functions: &[&str]| functions.contains(&name));
-        let counts = |name: &str| !name.starts_with('_') || name == inner::GRAPHS || name == inner::VARIABLES;
-        for (name, value) in node.attr.iter().filter(|(name, _)| counts(name) && !is_name(name)) {
+        let graphs = inner::graphs(node)?;
+        let functions = inner::functions_of(&node.op).filter(|_| !graphs.is_empty()).unwrap_or_default();
+        for (name, graph) in functions.iter().zip(&graphs) {
+            attrs.extend_from_slice(name.as_bytes());
+            attrs.extend_from_slice(&of_graph(graph, &[])?);
+        }
+        let counts = |name: &str| !name.starts_with('_') && !functions.contains(&name);
+        for (name, value) in node.attr.iter().filter(|(name, _)| counts(name)) {
             attrs.extend_from_slice(name.as_bytes());
             match (&value.value, contents::mark(node)) {
                 (Some(Value::Tensor(tensor)), Some(place)) if name == "value" => {
@@ -167,9 +177,11 @@ fn large(attrs: &mut Vec<u8>, tensor: &tf::TensorProto, crc: u32) {
     attrs.extend_from_slice(&crc.to_le_bytes());
 }
 
-fn read(body: Vec<u8>) -> Result<tf::GraphDef, String> {
+fn read(body: Vec<u8>, library: Library<'_>) -> Result<tf::GraphDef, String> {
     let mut graph = tf::GraphDef::decode(Bytes::from(body)).map_err(|e| format!("the native segment cannot be read: {e}"))?;
     name_borders(&mut graph);
+    let has_effect = |op: &str| is_stateful(op) && !keeps_to_itself(op);
+    Functions::new(library, &has_effect).open(&mut graph)?;
     Ok(graph)
 }
 
@@ -233,6 +245,9 @@ fn argument_shapes(attrs: &Attrs, actual: &[Vec<i64>]) -> Vec<PartialShape> {
 mod tests {
     use super::*;
 
+    /// A library without functions.
+    const NONE: Library<'static> = &|_| Err("it is not there".into());
+
     fn node(name: &str, op: &str, inputs: &[&str], attrs: Vec<(&str, Value)>) -> tf::NodeDef {
         tf::NodeDef {
             name: name.into(),
@@ -277,7 +292,7 @@ mod tests {
     }
 
     fn whole(body: &tf::GraphDef) -> String {
-        hex(fingerprint(body.encode_to_vec(), &[]).unwrap())
+        hex(fingerprint(body.encode_to_vec(), &[], NONE).unwrap())
     }
 
     fn hex(hash: [u8; 32]) -> String {
@@ -301,10 +316,10 @@ mod tests {
         let (graph, weights) = outline(body());
         assert_eq!(weights.len(), 2);
         let checksums: Vec<u32> = weights.iter().map(|w| crc32c::crc32c(w)).collect();
-        assert_eq!(hex(fingerprint(graph.clone(), &checksums).unwrap()), whole(&body()));
+        assert_eq!(hex(fingerprint(graph.clone(), &checksums, NONE).unwrap()), whole(&body()));
         let swapped = [checksums[1], checksums[0]];
-        assert_ne!(hex(fingerprint(graph.clone(), &swapped).unwrap()), whole(&body()));
-        assert!(fingerprint(graph, &checksums[..1]).unwrap_err().contains("'v'"));
+        assert_ne!(hex(fingerprint(graph.clone(), &swapped, NONE).unwrap()), whole(&body()));
+        assert!(fingerprint(graph, &checksums[..1], NONE).unwrap_err().contains("'v'"));
     }
 
     #[test]
@@ -338,6 +353,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_function_computes_counts_and_not_its_name() {
+        let called = |op: &str| tf::GraphDef {
+            node: vec![
+                node("x", "_Arg", &[], vec![("index", Value::I(0)), ("T", Value::Type(DType::FLOAT.0))]),
+                node("made", op, &["x"], vec![]),
+                node(
+                    "out",
+                    "_Retval",
+                    &["made"],
+                    vec![("index", Value::I(0)), ("T", Value::Type(DType::FLOAT.0))],
+                ),
+            ],
+            ..Default::default()
+        };
+        let of = |name: &str, op: &str| {
+            let types = || {
+                Value::List(ListValue {
+                    r#type: vec![DType::FLOAT.0],
+                    ..Default::default()
+                })
+            };
+            let function = tf::NameAttrList {
+                name: name.into(),
+                ..Default::default()
+            };
+            let attrs = vec![("f", Value::Func(function)), ("Tin", types()), ("Tout", types())];
+            let mut call = node("call", "PartitionedCall", &["tensorrtinputph_0"], attrs);
+            call.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[]));
+            let mut body = body();
+            body.node.push(call);
+            hex(fingerprint(body.encode_to_vec(), &[], &|_| Ok(called(op))).unwrap())
+        };
+        assert_eq!(of("f", "Relu"), of("g", "Relu"));
+        assert_ne!(of("f", "Relu"), of("f", "Tanh"));
+        assert_ne!(of("f", "Relu"), whole(&body()));
+    }
+
+    #[test]
     fn hints_devices_and_the_order_of_nodes_change_nothing() {
         let mut body = body();
         body.node.reverse();
@@ -359,9 +412,9 @@ mod tests {
     #[test]
     fn the_body_is_whole_again_with_its_contents() {
         let (graph, weights) = outline(body());
-        let mut segment = Segment::read(graph, weights).unwrap();
+        let mut segment = Segment::read(graph, weights, NONE).unwrap();
         contents::put_back(&mut segment.graph.node, &segment.contents).unwrap();
-        let whole = Segment::read(body().encode_to_vec(), Vec::new()).unwrap();
+        let whole = Segment::read(body().encode_to_vec(), Vec::new(), NONE).unwrap();
         assert_eq!(segment.graph, whole.graph);
     }
 }

@@ -124,6 +124,9 @@ impl Outcome {
     }
 }
 
+/// What Grappler marks a function with that it made of another one. Python loads no SavedModel with such a function.
+const SPECIALIZED: &str = "_GrapplerSpecializedFunc";
+
 /// Graphs converted in this process.
 static GRAPHS: AtomicUsize = AtomicUsize::new(0);
 
@@ -411,6 +414,9 @@ fn attempt(
     nodes.iter_mut().for_each(|node| drop(node.attr.remove(inner::GRAPHS)));
     let mut library = library.take().unwrap_or_default();
     library.function.extend(functions);
+    for function in &mut library.function {
+        function.attr.remove(SPECIALIZED);
+    }
     #[allow(deprecated)]
     let rewritten = tf::GraphDef {
         node: nodes,

@@ -32,6 +32,11 @@ pub fn sizes(nodes: &[NodeOutputs]) -> HashMap<String, Vec<Vec<i64>>> {
     nodes.iter().map(|node| (node.name.clone(), dims(node))).collect()
 }
 
+/// Whether TensorFlow says of an op that it does more than compute its outputs.
+pub fn is_stateful(op: &str) -> bool {
+    ffi::op_is_stateful(op)
+}
+
 /// TensorFlow's shape inference over a serialized graph.
 pub fn infer_shapes(graph: &[u8]) -> Result<HashMap<String, Vec<TensorInfo>>, Status> {
     fault::at(Point::Shapes).map_err(|why| Status::new(Code::Internal, why.to_string()))?;
@@ -128,7 +133,7 @@ impl Host for TensorflowHost {
     }
 
     fn is_stateful(&self, op: &str) -> bool {
-        ffi::op_is_stateful(op)
+        is_stateful(op)
     }
 
     fn knows(&self, op: &str) -> bool {

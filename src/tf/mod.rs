@@ -18,7 +18,7 @@ mod versions;
 
 pub use call::{Call, CallBindings, Handle, NativeFunction};
 pub use device::tensor_float_32_enabled;
-pub use host::{TensorflowHost, infer_forward, infer_shapes, optimize_graph};
+pub use host::{TensorflowHost, infer_forward, infer_shapes, is_stateful, optimize_graph};
 pub use init::{BUILT_FOR, load_error};
 pub use monitoring::record_build_seconds;
 pub use status::{Code, Status};

@@ -5,12 +5,13 @@
 //! no XLA: where all inside converts, the call gets its body as a graph ([`crate::graph::inner`]) and may go into an engine; in the
 //! native segment it is the same call as before.
 
-use super::{Rules, convertible, part};
+use super::{Rules, convertible};
 use crate::convert::Reason;
-use crate::graph::{Graph, NodeId, TensorInfo, contents, inner};
+use crate::graph::function_body::{is_border, name_borders, prune};
+use crate::graph::{Graph, NodeId, TensorInfo, annotate, contents, inner};
 use crate::optimizer::body::attr;
 use crate::proto::tensorflow as tf;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use tf::attr_value::Value;
 
 /// Calls inside each other, at most.
@@ -42,13 +43,6 @@ fn function_of(def: &tf::NodeDef) -> Result<&str, Reason> {
     }
 }
 
-fn index(def: &tf::NodeDef) -> Option<usize> {
-    match def.attr.get("index")?.value {
-        Some(Value::I(at)) => usize::try_from(at).ok(),
-        _ => None,
-    }
-}
-
 /// `def`, a call, with what it calls inside, at all depths. Err: why it stays a call.
 fn with_body(def: &tf::NodeDef, depth: usize, rules: &Rules<'_>) -> Result<tf::NodeDef, Reason> {
     if depth == 0 {
@@ -60,6 +54,7 @@ fn with_body(def: &tf::NodeDef, depth: usize, rules: &Rules<'_>) -> Result<tf::N
         return Err(format!("node '{}' ({}) inside does more than compute", node.name, node.op));
     }
     name_borders(&mut graph)?;
+    // Nothing inside has an effect, so there is nothing to wait for.
     prune(&mut graph);
     for node in &mut graph.node {
         node.attr.remove("_class");
@@ -89,7 +84,7 @@ fn annotated(mut call: tf::NodeDef, name: &str, infos: &Infos) -> Result<tf::Nod
         if is_call(&node.op) {
             *node = annotated(std::mem::take(node), &name, infos)?;
         }
-        *node = part::annotated(std::mem::take(node), found);
+        *node = annotate(std::mem::take(node), found);
     }
     call.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs));
     Ok(call)
@@ -121,57 +116,6 @@ fn unknown(call: &tf::NodeDef, nodes: &mut Vec<tf::NodeDef>) {
         .into_iter()
         .collect();
     nodes.push(def);
-}
-
-fn is_border(op: &str) -> bool {
-    matches!(op, "_Arg" | "_Retval")
-}
-
-/// Leaves what the results follow from, and all arguments. Nothing inside has an effect, so there is nothing to wait for.
-fn prune(body: &mut tf::GraphDef) {
-    for node in &mut body.node {
-        node.input.retain(|input| !input.starts_with('^'));
-    }
-    let inputs: HashMap<&str, &Vec<String>> = body.node.iter().map(|node| (node.name.as_str(), &node.input)).collect();
-    let mut waiting: Vec<&str> = body
-        .node
-        .iter()
-        .filter(|node| is_border(&node.op))
-        .map(|node| node.name.as_str())
-        .collect();
-    let mut needed: HashSet<String> = HashSet::new();
-    while let Some(name) = waiting.pop() {
-        if needed.insert(name.to_string()) {
-            let from = inputs.get(name).into_iter().flat_map(|inputs| inputs.iter());
-            waiting.extend(from.map(|input| input.split_once(':').map_or(input.as_str(), |(name, _)| name)));
-        }
-    }
-    body.node.retain(|node| needed.contains(&node.name));
-}
-
-/// Gives the arguments and results of a function's body the names that a graph inside a node has for them.
-fn name_borders(body: &mut tf::GraphDef) -> Result<(), Reason> {
-    let mut names: HashMap<String, String> = HashMap::new();
-    for node in body.node.iter_mut().filter(|node| is_border(&node.op)) {
-        let at = index(node).ok_or_else(|| format!("node '{}' ({}) inside has no index", node.name, node.op))?;
-        let name = if node.op == "_Arg" {
-            inner::arg_name(at)
-        } else {
-            inner::result_name(at)
-        };
-        names.insert(std::mem::replace(&mut node.name, name.clone()), name);
-    }
-    for input in body.node.iter_mut().flat_map(|node| &mut node.input) {
-        let (mark, rest) = input.strip_prefix('^').map_or(("", input.as_str()), |rest| ("^", rest));
-        let (name, port) = rest.split_once(':').map_or((rest, None), |(name, port)| (name, Some(port)));
-        if let Some(name) = names.get(name) {
-            *input = match port {
-                Some(port) => format!("{mark}{name}:{port}"),
-                None => format!("{mark}{name}"),
-            };
-        }
-    }
-    Ok(())
 }
 
 /// Fails where a node inside `id`, at any depth, may not go into an engine (one of a type that is denied, say).

@@ -64,7 +64,7 @@ pub fn of_branches(scene: &Scene<'_>, predicate: Port, branches: &Branches, wait
     ];
     let mut args = Args::default();
     parts.iter().try_for_each(|part| part.look(&mut args))?;
-    // TensorFlow's own optimizer takes constant inputs off a StatelessIf, and what is inside would not fit it any more.
+    // TensorFlow's own optimizer moves constant inputs of a StatelessIf into its branches: a weight would be in the model several times.
     if let Some(&port) = args.ports.iter().find(|&&port| graph.constant_node(port).is_some()) {
         return Err(because(
             graph,

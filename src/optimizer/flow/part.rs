@@ -4,7 +4,7 @@
 
 use super::lists::Lists;
 use crate::convert::Reason;
-use crate::graph::{DType, Graph, NodeId, Port, TensorInfo, inner};
+use crate::graph::{DType, Graph, NodeId, Port, TensorInfo, annotate, inner};
 use crate::optimizer::body::{attr, input_text};
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -71,13 +71,6 @@ pub fn shapes<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> tf::AttrValue 
     })
 }
 
-/// `def` saying of its outputs what they are.
-pub fn annotated(mut def: tf::NodeDef, outputs: &[TensorInfo]) -> tf::NodeDef {
-    def.attr.insert("_output_types".into(), types(outputs.iter()));
-    def.attr.insert("_output_shapes".into(), shapes(outputs.iter()));
-    def
-}
-
 pub fn border(name: String, op: &str, at: usize, dtype: DType, input: Option<String>) -> tf::NodeDef {
     tf::NodeDef {
         name,
@@ -129,7 +122,7 @@ impl Part<'_> {
     pub fn cut(&self, args: &mut Args) -> Result<tf::GraphDef, Reason> {
         let mut nodes: Vec<tf::NodeDef> = Vec::new();
         for (at, info) in args.infos.iter().enumerate() {
-            nodes.push(annotated(
+            nodes.push(annotate(
                 border(inner::arg_name(at), "_Arg", at, info.dtype, None),
                 std::slice::from_ref(info),
             ));
@@ -158,8 +151,8 @@ impl Part<'_> {
             def.device.clear();
             taken_out.push(id);
             match self.lists.rewrite(self.graph, id, &def)? {
-                Some(made) => nodes.extend(made.into_iter().map(|(def, outputs)| annotated(def, &outputs))),
-                None => nodes.push(annotated(def, &node.outputs)),
+                Some(made) => nodes.extend(made.into_iter().map(|(def, outputs)| annotate(def, &outputs))),
+                None => nodes.push(annotate(def, &node.outputs)),
             }
         }
         nodes.retain(|def| !args.taken_out.iter().any(|&id| self.graph.nodes[id].name() == def.name));
