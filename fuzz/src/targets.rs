@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use tftrt::convert::{Layout, Options, Quantization};
+use tftrt::convert::{BadValues, Layout, Options, Quantization};
 use tftrt::engine::asset;
 use tftrt::engine::plan::Plan;
 use tftrt::graph::{Graph, annotated_outputs};
@@ -122,8 +122,17 @@ pub fn segment(data: &[u8]) {
     for node in 0..graph.nodes.len() {
         let _ = tftrt::convert::supports(&graph, node);
     }
-    for (layout, quantization) in [(Layout::Kept, Quantization::Arithmetic), (Layout::Restored, Quantization::Int8)] {
-        if let Ok(model) = tftrt::convert::convert("fuzz", &graph, Options { layout, quantization }) {
+    let ways = [
+        (Layout::Kept, Quantization::Arithmetic, BadValues::Told),
+        (Layout::Restored, Quantization::Int8, BadValues::Zeroed),
+    ];
+    for (layout, quantization, bad_values) in ways {
+        let options = Options {
+            layout,
+            quantization,
+            bad_values,
+        };
+        if let Ok(model) = tftrt::convert::convert("fuzz", &graph, options) {
             let _ = tftrt::convert::shape_inputs(&model.onnx);
         }
     }

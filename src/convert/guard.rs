@@ -232,18 +232,18 @@ pub fn indices(cx: &mut Context, i: usize, form: Form, name: String, limits: &[P
         let safe = if limits.len() == 1 {
             cx.emit("Clip", &[&name, &zero, &last], &[])
         } else {
-            let from_zero = cx.emit("Max", &[&name, &zero], &[]);
-            cx.emit("Min", &[&from_zero, &last], &[])
+            let is_not_negative = cx.emit("Max", &[&name, &zero], &[]);
+            cx.emit("Min", &[&is_not_negative, &last], &[])
         };
         let inside = cx.emit("Equal", &[&name, &safe], &[]);
         require_all(cx, &inside)?;
         return Ok(Indices { name: safe, inside: None });
     }
-    let (from_zero, below) = (
+    let (is_not_negative, below) = (
         cx.emit("GreaterOrEqual", &[&name, &zero], &[]),
         cx.emit("Less", &[&name, &limit], &[]),
     );
-    let inside = cx.emit("And", &[&from_zero, &below], &[]);
+    let inside = cx.emit("And", &[&is_not_negative, &below], &[]);
     let safe = cx.emit("Where", &[&inside, &name, &zero], &[]);
     let rank = cx.rank(i);
     let inside = if rows {

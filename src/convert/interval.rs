@@ -33,7 +33,7 @@ impl Interval {
         self.low >= 0 && self.high < size
     }
 
-    pub fn from_zero(self) -> bool {
+    pub fn is_not_negative(self) -> bool {
         self.low >= 0
     }
 

@@ -88,7 +88,7 @@ pub fn choose(
     node: Option<[u8; 32]>,
     brought: impl Fn(Identity) -> Brought,
 ) -> Result<Identity, String> {
-    let fits = |id: &&Identity| id.settings == settings && id.node == node && (node.is_some() || brought(**id) != Brought::ByNone);
+    let fits = |id: &&Identity| id.settings == settings && id.node == node && (node.is_some() || brought(**id) != Brought::None);
     let mut fitting = found.iter().filter(fits);
     let Some(first) = fitting.next() else {
         return Err("the node has no native segment, and none of the saved engines is its own".to_string());
@@ -96,7 +96,7 @@ pub fn choose(
     let several = fitting.next().is_some();
     match (several, node) {
         (false, Some(_)) => Ok(*first),
-        (false, None) if brought(*first) == Brought::ByAll => Ok(*first),
+        (false, None) if brought(*first) == Brought::All => Ok(*first),
         _ => Err(
             "the node has no native segment, and engines of several models have its name and settings: nothing says which is its own; \
              load one of the models in a process, or save them with their native segments"
@@ -108,9 +108,9 @@ pub fn choose(
 /// Which of the models that were loaded brought an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Brought {
-    ByNone,
-    BySome,
-    ByAll,
+    None,
+    Some,
+    All,
 }
 
 #[cfg(test)]
@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn a_hash_tells_whose_an_engine_is() {
         let found = [id(1, 0, Some(11)), id(2, 0, Some(12)), id(3, 0, None), id(4, 9, Some(11))];
-        assert_eq!(chosen(&found, Some(11), Brought::BySome), Ok(1));
-        assert_eq!(chosen(&found, Some(12), Brought::ByNone), Ok(2));
+        assert_eq!(chosen(&found, Some(11), Brought::Some), Ok(1));
+        assert_eq!(chosen(&found, Some(12), Brought::None), Ok(2));
         assert!(
-            chosen(&found, Some(13), Brought::ByAll)
+            chosen(&found, Some(13), Brought::All)
                 .unwrap_err()
                 .contains("none of the saved engines")
         );
@@ -144,21 +144,21 @@ mod tests {
     #[test]
     fn one_hash_and_two_segments_is_an_error() {
         let found = [id(1, 0, Some(11)), id(2, 0, Some(11))];
-        assert!(chosen(&found, Some(11), Brought::ByAll).unwrap_err().contains("several models"));
+        assert!(chosen(&found, Some(11), Brought::All).unwrap_err().contains("several models"));
     }
 
     #[test]
     fn without_a_hash_nobody_else_may_be_meant() {
         let one = [id(1, 0, None), id(2, 0, Some(12)), id(3, 7, None)];
-        assert_eq!(chosen(&one, None, Brought::ByAll), Ok(1));
-        assert!(chosen(&one, None, Brought::BySome).unwrap_err().contains("several models"));
+        assert_eq!(chosen(&one, None, Brought::All), Ok(1));
+        assert!(chosen(&one, None, Brought::Some).unwrap_err().contains("several models"));
         assert!(
-            chosen(&one, None, Brought::ByNone)
+            chosen(&one, None, Brought::None)
                 .unwrap_err()
                 .contains("none of the saved engines")
         );
         let two = [id(1, 0, None), id(2, 0, None)];
-        assert!(chosen(&two, None, Brought::ByAll).unwrap_err().contains("several models"));
+        assert!(chosen(&two, None, Brought::All).unwrap_err().contains("several models"));
     }
 
     /// Saved plans are found by these.

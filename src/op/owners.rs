@@ -90,9 +90,9 @@ impl Owners {
     pub fn brought(&self, identity: Identity) -> Brought {
         let all = self.loads.len();
         match self.loads.iter().filter(|load| load.brought.contains(&identity)).count() {
-            0 => Brought::ByNone,
-            some if some < all => Brought::BySome,
-            _ => Brought::ByAll,
+            0 => Brought::None,
+            some if some < all => Brought::Some,
+            _ => Brought::All,
         }
     }
 
@@ -188,13 +188,13 @@ mod tests {
     #[test]
     fn engines_are_of_those_that_brought_them() {
         let mut owners = Owners::default();
-        assert_eq!(owners.brought(id(1)), Brought::ByNone);
+        assert_eq!(owners.brought(id(1)), Brought::None);
         load(&mut owners, &[1]);
         load(&mut owners, &[1, 2]);
-        assert_eq!((owners.brought(id(1)), owners.brought(id(2))), (Brought::ByAll, Brought::BySome));
+        assert_eq!((owners.brought(id(1)), owners.brought(id(2))), (Brought::All, Brought::Some));
         // One that brings nothing, since its file is empty, may be the one that calls.
         owners.begin();
-        assert_eq!(owners.brought(id(1)), Brought::BySome);
+        assert_eq!(owners.brought(id(1)), Brought::Some);
     }
 
     #[test]

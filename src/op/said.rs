@@ -1,6 +1,6 @@
 //! What the log says of an engine: a budget of lines, by engine and by model, over reloads.
 //!
-//! The first of every topic is said. Later ones are said at the 10th, 100th, 1000th time, or if their words are new, as long as the
+//! The first of every topic is said. Later ones are said at the 3rd, 10th, 30th, 100th time and so on, or if their words are new, as long as the
 //! engine has lines left. A model of many engines has a budget of its own. What is not said is counted in `tftrt.stats()`.
 
 use super::fallback::Kind;
@@ -41,10 +41,10 @@ impl Topic {
 }
 
 /// Lines of one engine, after which only a new topic is said.
-const LINES: u64 = 6;
+const LINES: u64 = 8;
 /// Lines of one model's loads, after which only a new topic is said.
 const LOAD_LINES: u64 = 8;
-/// Engines of one model that say the same topic one by one. Then the 10th, 100th, 1000th does.
+/// Engines of one model that say the same topic one by one. Then the 10th, 30th, 100th does.
 const ENGINES: u64 = 8;
 /// Different words of one engine that are told apart.
 const WORDS: usize = 64;
@@ -129,7 +129,7 @@ impl Budget {
         let times = *times;
         let words = hash(&words(text));
         let new = lines.words.len() < WORDS && lines.words.insert(words);
-        let wanted = times == 1 || (lines.lines < LINES && (new || is_power_of_ten(times)));
+        let wanted = times == 1 || (lines.lines < LINES && (new || is_a_step(times)));
         if !wanted || !self.model_has_room(topic, times == 1) {
             return None;
         }
@@ -145,7 +145,7 @@ impl Budget {
         *times += u64::from(first);
         let room = match topic.of_a_load() {
             true => *times == u64::from(first) || model.of_loads < LOAD_LINES,
-            false => !first || *times <= ENGINES || is_power_of_ten(*times),
+            false => !first || *times <= ENGINES || is_a_step(*times),
         };
         model.of_loads += u64::from(room && topic.of_a_load());
         room
@@ -165,11 +165,12 @@ impl fmt::Display for Nth {
     }
 }
 
-fn is_power_of_ten(mut n: u64) -> bool {
+/// 1, 3, 10, 30, 100, 300 and so on.
+fn is_a_step(mut n: u64) -> bool {
     while n >= 10 && n.is_multiple_of(10) {
         n /= 10;
     }
-    n == 1
+    n == 1 || n == 3
 }
 
 pub fn hash(what: &impl Hash) -> u64 {
@@ -215,7 +216,7 @@ mod tests {
             let one = budget("e", "/reloaded").count(no_engine, &format!("no profile holds [{n}, 8], of 3 there are"));
             times.extend(one.map(|times| times.0));
         }
-        assert_eq!(times, [1, 10, 100, 1000]);
+        assert_eq!(times, [1, 3, 10, 30, 100, 300, 1000]);
         assert_eq!(Nth(1).to_string(), "");
         assert!(Nth(10).to_string().contains("number 10 of this kind"));
     }
@@ -253,7 +254,7 @@ mod tests {
             let one = budget(&format!("e_{engine}"), "/many");
             one.count(Topic::Native(Kind::NoBackend), "none").is_some()
         });
-        assert_eq!(calls.count(), 8 + 3);
+        assert_eq!(calls.count(), 8 + 5);
     }
 
     #[test]

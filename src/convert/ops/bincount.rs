@@ -68,7 +68,7 @@ fn bincount(cx: &mut Context) -> Result<(), Reason> {
         Ok(cx.emit("Unsqueeze", &[&x, &before], &[]))
     };
     let numbers = lay(cx, 0)?;
-    if guard::told(cx) && !interval::of_input(cx.view, 0).from_zero() {
+    if guard::told(cx) && !interval::of_input(cx.view, 0).is_not_negative() {
         let zero = cx.scalar(cx.dtype(0), 0.0)?;
         let holds = cx.emit("GreaterOrEqual", &[&numbers, &zero], &[]);
         guard::require_all(cx, &holds)?;

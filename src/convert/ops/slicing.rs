@@ -175,13 +175,13 @@ fn slice_lies_inside(cx: &mut Context) -> Result<(), Reason> {
     }
     let (begin, size, whole) = (cx.wide(1)?, cx.wide(2)?, cx.shape_of(0)?);
     let (zero, minus_one) = (cx.vector(&[0]), cx.vector(&[-1]));
-    let from_zero = cx.emit("GreaterOrEqual", &[&begin, &zero], &[]);
+    let is_not_negative = cx.emit("GreaterOrEqual", &[&begin, &zero], &[]);
     let left = cx.emit("Sub", &[&whole, &begin], &[]);
     let begins_inside = cx.emit("GreaterOrEqual", &[&left, &zero], &[]);
     // A size of -1 is what is left.
     let counted = cx.emit("GreaterOrEqual", &[&size, &minus_one], &[]);
     let fits = cx.emit("LessOrEqual", &[&size, &left], &[]);
-    let mut holds = from_zero;
+    let mut holds = is_not_negative;
     for other in [begins_inside, counted, fits] {
         holds = cx.emit("And", &[&holds, &other], &[]);
     }
