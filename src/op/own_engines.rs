@@ -152,11 +152,7 @@ mod tests {
         let one = [id(1, 0, None), id(2, 0, Some(12)), id(3, 7, None)];
         assert_eq!(chosen(&one, None, Brought::All), Ok(1));
         assert!(chosen(&one, None, Brought::Some).unwrap_err().contains("several models"));
-        assert!(
-            chosen(&one, None, Brought::None)
-                .unwrap_err()
-                .contains("none of the saved engines")
-        );
+        assert!(chosen(&one, None, Brought::None).unwrap_err().contains("none of the saved engines"));
         let two = [id(1, 0, None), id(2, 0, None)];
         assert!(chosen(&two, None, Brought::All).unwrap_err().contains("several models"));
     }

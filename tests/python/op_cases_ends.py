@@ -41,6 +41,11 @@ for size in (1, 2, 3, 5, 7, 8):
     ends("Prod", lambda x: tf.reduce_prod(x, 0), f"ends_of_{size}", [spec([size, 4], i32)], ((ENDS[:size] + 1,),))
 ends("Prod", lambda x: tf.reduce_prod(x, [0, 1]), "ends_two_axes", [spec([5, 4], i32)], ((ENDS[2:7] | 1,),))
 ends("Max", lambda x: (tf.reduce_max(x, 0), tf.reduce_min(x, 0)), "ends")
+for axis in (0, 1, [0, 1]):
+    label = "_".join(map(str, np.atleast_1d(axis)))
+    signs = lambda x: wide(x) * tf.cast(tf.sign(x[:, :1]), i64)  # noqa: E731
+    ends("Max", lambda x, a=axis, f=signs: narrow(tf.reduce_max(f(x), a)), f"ends_int64_{label}")
+    ends("Min", lambda x, a=axis, f=signs: narrow(tf.reduce_min(f(x), a, keepdims=True)), f"ends_int64_{label}")
 ends("Cumsum", lambda x: (tf.cumsum(x, 1), tf.cumsum(x, 1, exclusive=True, reverse=True), *narrow(tf.cumsum(wide(x), 1))), "ends")
 ends("Cumprod", lambda x: (tf.math.cumprod(x, 1), tf.math.cumprod(x, 1, exclusive=True, reverse=True)), "ends")
 ends("TensorScatterAdd", lambda x: tf.tensor_scatter_nd_add(tf.fill([3], MOST), [[0], [1], [0], [2]], x), "ends", [spec([4], i32)], tuple((row,) for row in ENDS))

@@ -85,6 +85,42 @@ pub fn extreme_of(cx: &mut Context, op: &str, form: Form, (i, x): (usize, &str),
     extreme(cx, op, x, y, bounds)
 }
 
+/// The extremes ("ReduceMax" or "ReduceMin") of `terms` along the ONNX axes `axes`. Along the last axis ONNX Runtime 1.31 looks at the last
+/// 32 bits of int64 alone. So of wide numbers the upper halves are reduced first, and then the lower halves of those that have that upper half.
+pub fn extremes(cx: &mut Context, op: &str, terms: &Terms, axes: &[i64], keep: bool) -> Result<String, Reason> {
+    let reduce = |cx: &mut Context, x: &str, keep: bool| {
+        let attrs = [("axes", Attr::Ints(axes)), ("keepdims", Attr::I(keep.into()))];
+        cx.emit(op, &[x], &attrs)
+    };
+    if terms.dtype != DType::INT64 || terms.bounds.is_within(Bounds::INT32) {
+        return Ok(reduce(cx, terms.name, keep));
+    }
+    const HALF: f64 = (1u64 << 32) as f64;
+    let half = cx.scalar(DType::INT64, HALF)?;
+    // ONNX's Mod has the sign of the divisor: this is the lower half as a number from 0 on, and what is left is a multiple.
+    let low = cx.emit("Mod", &[terms.name, &half], &[]);
+    let multiple = cx.emit("Sub", &[terms.name, &low], &[]);
+    let high = cx.emit("Div", &[&multiple, &half], &[]);
+    let high = cx.state.cast(&high, DType::INT32)?;
+    let middle = cx.scalar(DType::INT64, HALF / 2.0)?;
+    let low = cx.emit("Sub", &[&low, &middle], &[]);
+    let low = cx.state.cast(&low, DType::INT32)?;
+    let extreme_high = reduce(cx, &high, true);
+    let has_it = cx.emit("Equal", &[&high, &extreme_high], &[]);
+    let last = if op == "ReduceMax" { i32::MIN } else { i32::MAX };
+    let last = cx.scalar(DType::INT32, last.into())?;
+    let low = cx.emit("Where", &[&has_it, &low, &last], &[]);
+    let extreme_low = reduce(cx, &low, keep);
+    let extreme_high = if keep { extreme_high } else { reduce(cx, &high, false) };
+    let (high, low) = (
+        cx.state.cast(&extreme_high, DType::INT64)?,
+        cx.state.cast(&extreme_low, DType::INT64)?,
+    );
+    let multiple = cx.emit("Mul", &[&high, &half], &[]);
+    let above = cx.emit("Add", &[&low, &middle], &[]);
+    Ok(cx.emit("Add", &[&multiple, &above], &[]))
+}
+
 /// Whether [`product`] can be had of integers along axes of these sizes.
 pub fn has_product(op: &str, dtype: DType, sizes: &[Option<i64>]) -> Result<(), Reason> {
     match dtype.is_float() || !sizes.contains(&None) {

@@ -83,6 +83,7 @@ fn reduced_by(cx: &mut Context, op: &str, (form, x): (Form, &str), axes: &[usize
     match op {
         "ReduceSum" => exact::sum(cx, &terms, &indices, keep),
         "ReduceProd" => exact::product(cx, &terms, &onnx_axes, keep),
+        "ReduceMax" | "ReduceMin" => exact::extremes(cx, op, &terms, &indices, keep),
         _ => Ok(cx.emit(op, &[x], &[("axes", Attr::Ints(&indices)), ("keepdims", Attr::I(keep.into()))])),
     }
 }
