@@ -48,6 +48,8 @@ pub struct Builder {
     pub bfloat16: bool,
     /// The TensorFlow node that looks at int64 numbers which int32 may not hold.
     pub int64: Option<String>,
+    /// The TensorFlow node that adds up integers whose sums float32 may not hold.
+    pub wide_sum: Option<String>,
 }
 
 impl Builder {

@@ -53,6 +53,8 @@ pub struct Model {
     pub bfloat16: bool,
     /// A node whose int64 numbers int32 may not hold, if there is one: what has no int64 cannot compute them.
     pub int64: Option<String>,
+    /// A node that adds up integers whose sums float32 may not hold, if there is one: what adds up in float32 cannot compute them.
+    pub wide_sum: Option<String>,
 }
 
 /// The order in which images lie inside an engine. ONNX's operations on images take channels first; TensorFlow's default is last.
@@ -189,6 +191,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, guards: Guards
     }
     let bfloat16 = state.builder.bfloat16;
     let int64 = state.builder.int64.take();
+    let wide_sum = state.builder.wide_sum.take();
     let model = state.builder.finish(segment);
     let int8 = model
         .graph
@@ -216,6 +219,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, guards: Guards
         int8,
         bfloat16,
         int64,
+        wide_sum,
     })
 }
 

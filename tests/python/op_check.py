@@ -19,7 +19,7 @@ def hold(case, found, expected, rtol: float = 0.0) -> None:
     assert len(expected) == len(found)
     for e, f in zip(expected, found):
         e, f = e.numpy(), f.numpy()
-        assert (e.dtype, e.shape) == (f.dtype, f.shape)
+        assert (e.dtype, e.shape) == (f.dtype, f.shape), f"Another type or shape: {f.dtype}{f.shape}, expected {e.dtype}{e.shape}"
         if e.dtype.kind == "f":
             np.testing.assert_allclose(f, e, rtol=max(rtol, case.rtol), atol=case.atol)
         else:

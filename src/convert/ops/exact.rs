@@ -5,7 +5,7 @@
 //! products in pairs. What is known to fit, as lengths and counts do, is one node.
 
 use super::Reason;
-use crate::convert::bounds::{Bounds, IN_DOUBLE};
+use crate::convert::bounds::{Bounds, IN_DOUBLE, MOST_ELEMENTS};
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
 use crate::convert::value::Form;
@@ -13,6 +13,11 @@ use crate::graph::DType;
 
 /// Sums of as many parts below this as an engine's tensor has elements stay below 2^53.
 const RADIX: i64 = 1 << 21;
+
+/// Integers up to this are all in float32.
+const IN_FLOAT: i64 = 1 << 24;
+/// How many terms a sum over an open axis is taken to have where TensorRT 8.6 is concerned: masks of such lengths are added up there.
+const OPEN_COUNT: i64 = 1 << 16;
 
 /// What is summed or multiplied.
 pub struct Terms<'a> {
@@ -34,7 +39,11 @@ pub fn sum(cx: &mut Context, terms: &Terms, axes: &[i64], keep: bool) -> Result<
     } else {
         IN_DOUBLE
     };
-    if terms.dtype.is_float() || most <= fits {
+    if terms.dtype.is_float() {
+        return Ok(reduce(cx, terms.name));
+    }
+    note_wide(cx, terms);
+    if most <= fits {
         return Ok(reduce(cx, terms.name));
     }
     let narrow = terms.dtype == DType::INT32;
@@ -63,6 +72,15 @@ pub fn sum(cx: &mut Context, terms: &Terms, axes: &[i64], keep: bool) -> Result<
         total = cx.emit("Add", &[&total, sum], &[]);
     }
     if narrow { cx.state.cast(&total, DType::INT32) } else { Ok(total) }
+}
+
+/// Notes that the node adds up integers whose sums float32 may not hold. TensorRT 8.6 adds up in float32.
+fn note_wide(cx: &mut Context, terms: &Terms) {
+    let count = if terms.count == MOST_ELEMENTS { OPEN_COUNT } else { terms.count };
+    if terms.bounds.magnitude().saturating_mul(count) > IN_FLOAT {
+        let node = cx.view.node().name().to_string();
+        cx.state.builder.wide_sum.get_or_insert(node);
+    }
 }
 
 /// The larger ("Max") or smaller ("Min") one of each two numbers between `bounds`. Beside a single element ONNX Runtime 1.31 holds int64

@@ -144,6 +144,7 @@ mod tests {
             int8: false,
             bfloat16: false,
             int64: None,
+            wide_sum: None,
         };
         let request = BuildRequest {
             node: "n",

@@ -74,6 +74,12 @@ pub(super) fn write_into(request: &BuildRequest<'_>, typing: Typing) -> Result<B
             "this TensorRT has no int64, and '{node}' takes int64 numbers that int32 may not hold; TensorRT 10 and later have them"
         )));
     }
+    // The one family without int64, TensorRT 8, is also the one that adds up integers in float32.
+    if let Some(node) = request.model.wide_sum.as_ref().filter(|_| typing.without_int64) {
+        return Err(EngineError::Build(format!(
+            "this TensorRT adds up integers in float32, and sums of '{node}' may be beyond 2^24; TensorRT 10 and later may build it"
+        )));
+    }
     let onnx = match typing.without_bfloat16.filter(|_| request.model.bfloat16) {
         Some(rounding) => without_bfloat16(&request.model.onnx, rounding).map_err(|e| EngineError::Build(e.to_string()))?,
         None => request.model.onnx.clone(),
