@@ -31,9 +31,11 @@ def test_a_model(name, served):
     assert letters(told, len(old.engines)) == CALLS[name], mine
     assert len(mine["rejected"]) == (0 if old.plans != "bare" else 1 if old.static else len(old.built))
     for text in mine["rejected"]:
-        assert "a bare TensorRT plan" in text and text in told["log"]
+        assert "a bare TensorRT plan" in text
         # The plans of these models are nobody's: TensorRT is shown those of dynamic shapes, and refuses them.
         assert gpu_support.REHEARSAL == (f"{BACKEND} does not try it" in text)
+    # The log says the first of each kind; all are in tftrt.stats().
+    assert all(text in told["log"] for text in mine["rejected"][:1])
     notes = "\n".join(mine["notes"])
     assert (f"{BACKEND} built an engine anew, for a saved one cannot be used here" in notes) == (old.plans == "bare" and "B" in CALLS[name])
 

@@ -1,6 +1,6 @@
 """More shapes than can be built for (TFTRT_BUILD=background): bounds on threads, on what waits and on memory; answers stay right.
 
-TFTRT_STORM_SHAPES sets the number of shapes of the storm (CI: 500; 10000 was run for docs/verification.md).
+TFTRT_STORM_SHAPES sets the number of shapes of the storm (500).
 """
 
 import os
