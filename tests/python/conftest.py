@@ -154,6 +154,7 @@ COUNTERS = {
     *("hits", "misses", "waits"),
     *("engine_calls", "graph_launches", "native_fallbacks"),
     *("native_input_mismatch", "native_no_backend", "native_no_engine", "native_engine_failed"),
+    "native_refused",
     *("native_profile_generation", "native_calibration", "native_building"),
     # Of what there is now: they fall when engines go.
     *("engines", "remembered_failures", "contexts", "context_waits", "graphs"),

@@ -13,7 +13,14 @@ import pytest
 from isolated import python_path
 
 import cpp_programs
+import tftrt
 from tftrt import _library
+
+
+def own_path() -> str:
+    """PYTHONPATH with this package's folder: an editable install is found behind the current directory, where a folder `tftrt` lies."""
+    return os.pathsep.join([python_path(), os.path.dirname(os.path.dirname(tftrt.__file__))])
+
 
 SOURCE = """
 #define _GNU_SOURCE
@@ -58,7 +65,7 @@ def folder(tmp_path_factory):
 
 def decoys(command, folder, **env) -> set[str]:
     """The decoys that a process in `folder` loads, by their names there."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": python_path(), **env}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": own_path(), **env}
     for name in ("TFTRT_TENSORRT_LIB", "ORT_DYLIB_PATH"):
         environment.pop(name, None) if name not in env else None
     done = subprocess.run(
@@ -97,7 +104,7 @@ print(ctypes.string_at(c.tftrt_request(b'{"command": "version"}')).decode())
 WAYS = {
     "-c": (["-c", BUILD], {}),
     "-m": (["-m", "tftrt", "stats"], {}),
-    "PYTHONPATH": (["-c", ASK], {"PYTHONPATH": os.pathsep.join(["", ".", python_path()]), "TFTRT_TENSORRT_LIB": "none/libnvinfer.so.10"}),
+    "PYTHONPATH": (["-c", ASK], {"PYTHONPATH": os.pathsep.join(["", ".", own_path()]), "TFTRT_TENSORRT_LIB": "none/libnvinfer.so.10"}),
 }
 
 

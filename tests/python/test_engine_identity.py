@@ -7,14 +7,17 @@ asset file or in the node. They meet in one process at once, one after the other
 import functools
 import itertools
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 
 import numpy as np
 import onnx_plans
 import plan_files
 import pytest
 import tensorflow as tf
+from isolated import python, python_path
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
@@ -46,6 +49,16 @@ def right(weight: int) -> float:
 
 
 def _convert(folder: pathlib.Path, weight: int) -> None:
+    """`convert_here` in a process of its own, which counts its engines from 0: the name's length is that of all names here."""
+    code = "import tftrt, pathlib, sys, test_engine_identity as t; t.convert_here(pathlib.Path(sys.argv[1]), int(sys.argv[2]))"
+    env = {**os.environ, "PYTHONPATH": python_path()}
+    done = subprocess.run(
+        [*python(), "-c", code, str(folder), str(weight)], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def convert_here(folder: pathlib.Path, weight: int) -> None:
     """A converted and built model whose engine has the name that all models here have."""
     tf.saved_model.save(Net(float(weight)), str(folder / "native"))
     converter = trt.TrtGraphConverterV2(input_saved_model_dir=str(folder / "native"), use_dynamic_shape=True)

@@ -150,7 +150,7 @@ def test_two_variables_begin_with_one_list(convert_function, stats):
     converted.build([x])
     stats.reset()
     assert_close(converted(x), converted.native(x))
-    assert "LoopCond" not in converted.outside and "StatelessWhile" in converted.segment(converted.engines[0])
+    assert "LoopCond" not in converted.outside and "PartitionedCall" in converted.segment(converted.engines[0])
     assert stats["engine_calls"] == 1 and stats["native_fallbacks"] == 0
 
 
