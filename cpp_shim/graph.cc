@@ -1,8 +1,11 @@
 // TensorFlow's own graph facilities: shape inference and the making of functions.
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tensorflow/core/common_runtime/function_body.h"
 #include "tensorflow/core/common_runtime/function_def_utils.h"
 #include "tensorflow/core/common_runtime/graph_constructor.h"
@@ -40,11 +43,27 @@ rust::Vec<NodeOutputs> shapes_of(const tensorflow::GraphDef& graph, const tensor
   return out;
 }
 
+namespace {
+
+/// Grappler ends the process on a graph with two nodes of one name.
+absl::Status unique_names(const tensorflow::GraphDef& graph) {
+  std::unordered_set<std::string_view> names;
+  for (const tensorflow::NodeDef& node : graph.node()) {
+    if (!names.insert(node.name()).second) {
+      return absl::InvalidArgumentError(absl::StrCat("two nodes have the name '", node.name(), "'"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 Inferred infer_shapes(rust::Slice<const uint8_t> graph) {
   Inferred out{};
   out.outcome = to_outcome(guarded([&]() -> absl::Status {
     tensorflow::grappler::GrapplerItem item;
     if (!item.graph.ParseFromArray(graph.data(), graph.size())) return absl::InternalError("the GraphDef cannot be parsed");
+    TF_RETURN_IF_ERROR(unique_names(item.graph));
     tensorflow::grappler::GraphProperties properties(item);
     TF_RETURN_IF_ERROR(properties.InferStatically(/*assume_valid_feeds=*/false, /*aggressive_shape_inference=*/false,
                                                   /*include_tensor_values=*/false));

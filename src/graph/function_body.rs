@@ -21,9 +21,10 @@ pub fn index(def: &tf::NodeDef) -> Option<usize> {
 /// Gives the arguments and results of a body the names that a graph inside a node has for them.
 ///
 /// # Errors
-/// One that has no index.
+/// One that has no index, or the index of another one.
 pub fn name_borders(body: &mut tf::GraphDef) -> Result<(), String> {
     let mut names: HashMap<String, String> = HashMap::new();
+    let mut given: HashSet<String> = HashSet::new();
     for node in &mut body.node {
         let (op, name): (&str, fn(usize) -> String) = match node.op.as_str() {
             "_Arg" | "_DeviceArg" => ("_Arg", inner::arg_name),
@@ -33,8 +34,15 @@ pub fn name_borders(body: &mut tf::GraphDef) -> Result<(), String> {
         let at = index(node).ok_or_else(|| format!("node '{}' ({}) inside has no index", node.name, node.op))?;
         node.op = op.into();
         let name = name(at);
+        if !given.insert(name.clone()) {
+            return Err(format!(
+                "node '{}' ({}) inside has index {at}, as another one has",
+                node.name, node.op
+            ));
+        }
         names.insert(std::mem::replace(&mut node.name, name.clone()), name);
     }
+    move_aside(body, &given, &mut names);
     for input in body.node.iter_mut().flat_map(|node| &mut node.input) {
         let (mark, rest) = input.strip_prefix('^').map_or(("", input.as_str()), |rest| ("^", rest));
         let (name, port) = rest.split_once(':').map_or((rest, None), |(name, port)| (name, Some(port)));
@@ -46,6 +54,23 @@ pub fn name_borders(body: &mut tf::GraphDef) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Gives another name to each node that has one of `taken` and is no border. TensorFlow makes a constant of an argument, under its name, and
+/// counts the arguments behind it anew.
+fn move_aside(body: &mut tf::GraphDef, taken: &HashSet<String>, names: &mut HashMap<String, String>) {
+    let mut all: HashSet<String> = body.node.iter().map(|node| node.name.clone()).collect();
+    for node in body
+        .node
+        .iter_mut()
+        .filter(|node| !is_border(&node.op) && taken.contains(&node.name))
+    {
+        let mut name = format!("{}_inside", node.name);
+        while !all.insert(name.clone()) {
+            name.push('_');
+        }
+        names.insert(std::mem::replace(&mut node.name, name.clone()), name);
+    }
 }
 
 /// Keeps what the results follow from, and all arguments; no node waits for another any more. Returns the ops of what was removed.
@@ -109,6 +134,34 @@ mod tests {
                 "tftrt_result_0 sub"
             ]
         );
+    }
+
+    #[test]
+    fn a_constant_that_was_an_argument_makes_room() {
+        let mut body = tf::GraphDef {
+            node: vec![
+                node("tftrt_arg_0", "Const", &[], None),
+                node("tftrt_arg_1", "_Arg", &[], Some(0)),
+                node("sub", "Sub", &["tftrt_arg_0", "tftrt_arg_1", "^tftrt_arg_0"], None),
+                node("out", "_Retval", &["sub"], Some(0)),
+            ],
+            ..Default::default()
+        };
+        name_borders(&mut body).unwrap();
+        let said: Vec<String> = body.node.iter().map(|n| format!("{} {}", n.name, n.input.join(","))).collect();
+        let inside = "tftrt_arg_0_inside";
+        assert_eq!(
+            said,
+            [
+                format!("{inside} "),
+                "tftrt_arg_0 ".to_string(),
+                format!("sub {inside},tftrt_arg_0,^{inside}"),
+                "tftrt_result_0 sub".to_string()
+            ]
+        );
+        body.node[0].op = "_Arg".into();
+        body.node[0].attr = body.node[1].attr.clone();
+        assert!(name_borders(&mut body).unwrap_err().contains("as another one has"));
     }
 
     #[test]

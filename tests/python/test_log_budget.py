@@ -161,7 +161,7 @@ def flooded(saved, tmp_path_factory):
 def test_fallbacks_over_reloads_and_a_new_kind_after_them(flooded):
     shapes = flooded["shapes"]
     assert 2 <= len(shapes) <= MOST and all("no profile" in line for line in shapes), shapes
-    assert "[[4, 8]]" in shapes[0] and "number 100 of this kind" in shapes[2] and "[[103, 8]]" in shapes[2]
+    assert "[[4, 8]]" in shapes[0] and "number 100 of this kind" in shapes[3] and "[[103, 8]]" in shapes[3]
     assert len(flooded["failure"]) == 1 and "a fault was asked for" in flooded["failure"][0]
 
 

@@ -126,7 +126,7 @@ def test_a_folder_for_engines_that_cannot_be_made_is_said(convert_function, tmp_
     convert_function(dense, SPECS)(batch(2))
     assert stats["builds"] == 1 and stats["engine_calls"] == 1
     said = capfd.readouterr().err
-    assert "TF_TRT_EXPORT_TRT_ENGINES_PATH" in said and "no engine is exported" in said
+    assert "TF_TRT_EXPORT_TRT_ENGINES_PATH" in said and "the engine is not exported" in said
 
 
 # ---- 6.4: TF_CPP_VMODULE -------------------------------------------------------------------------------------------------
