@@ -105,7 +105,10 @@ impl State {
         // Sums of nothing are 0 in every engine; the least of nothing is an error in some.
         let bad = self.builder.emit("Not", &[name], &[]);
         let bad = self.cast(&bad, DType::FLOAT)?;
-        let count = self.builder.emit("ReduceSum", &[&bad], &[("keepdims", Attr::I(0))]);
+        // TensorRT reduces no scalar.
+        let flat = self.builder.vector(&[-1]);
+        let bad = self.builder.emit("Reshape", &[&bad, &flat], &[]);
+        let count = self.builder.emit("ReduceSum", &[&bad], &[("keepdims", Attr::I(1))]);
         let none = self.builder.initializer_as_it_is(&Constant {
             dtype: DType::FLOAT,
             dims: vec![1],

@@ -27,14 +27,19 @@ class Mutation:
     # Whether another answer than the seed's can be right.
     may_change_numbers: bool = False
 
+    def may_not_end(self) -> bool:
+        """Whether a loop was changed, which may then go on for ever, natively too."""
+        return self.seed == "loop" and any(change.startswith("segment_") for change in self.changes)
+
 
 @functools.cache
 def _model(folder: pathlib.Path) -> bytes:
     return (folder / "saved_model.pb").read_bytes()
 
 
-def describe(seeds: pathlib.Path, rng: random.Random) -> list[str]:
-    return _change(seeds, rng)[0].changes
+def describe(seeds: pathlib.Path, rng: random.Random) -> Mutation:
+    """What `make` changes with the same numbers."""
+    return _change(seeds, rng)[0]
 
 
 def make(seeds: pathlib.Path, out: pathlib.Path, rng: random.Random) -> Mutation:
@@ -148,7 +153,7 @@ def _tensor(rng: random.Random, tensor) -> None:
 def _bytes(rng: random.Random, content: bytes) -> bytes:
     """Bytes that were cut, flipped, doubled, or exchanged."""
     if not content:
-        return os.urandom(0)
+        return b""
     way = rng.choice(["cut", "flip", "flips", "double", "grow", "zeros"])
     at = rng.randrange(len(content))
     if way == "cut":
