@@ -148,7 +148,7 @@ fn a_function_that_does_not_fit_is_refused_with_its_name() {
     let of = |at: i64, dtype| border("more", "_Arg", &[], at, dtype);
     for (error, expected) in [
         (with(&|nodes| nodes.push(of(2, FLOAT))), "takes a tensor 2, and the node has 2"),
-        (with(&|nodes| nodes[1] = of(0, FLOAT)), "takes no tensor 1"),
+        (with(&|nodes| nodes[1] = of(0, FLOAT)), "has index 0, as another one has"),
         (
             with(&|nodes| nodes[1] = of(1, DType::INT32)),
             "takes int32 as tensor 1, and the node has float32",

@@ -63,9 +63,12 @@ def audit(before, after, kind, summary):
     for node in casts.values():
         earlier = casts.get(node.input[0])
         # A model that rounds to bfloat16 means both Casts.
-        # int64 that goes through int32 is one that wraps around.
-        wraps = types[node.input[0]] == TensorProto.INT32
-        if earlier is not None and not wraps and not (rounds and types[node.input[0]] == TensorProto.BFLOAT16):
+        # Between integers the model casts by itself: int64 that goes through int32 wraps around.
+        integers = earlier is not None and {types[name] for name in (earlier.input[0], node.input[0], node.output[0])} <= {
+            TensorProto.INT32,
+            TensorProto.INT64,
+        }
+        if earlier is not None and not integers and not (rounds and types[node.input[0]] == TensorProto.BFLOAT16):
             there_and_back = {types[earlier.input[0]], types[node.output[0]]} == {TensorProto.FLOAT} or types[node.output[0]] == types[earlier.input[0]]
             assert not there_and_back, f"{node.name} undoes {earlier.name}"
     taken = [(node.input[0], types[node.output[0]]) for node in casts.values()]
