@@ -1,7 +1,7 @@
 """Structured fuzzing of whole SavedModels: changed attributes, functions and assets are loaded and called twice, each in a forked child.
 
 A child may answer or give an error in words. It may not end by a signal, hang, or give other numbers where only the seed's are right.
-`TFTRT_MODEL_FUZZ` is the number of inputs (2000), `TFTRT_MODEL_FUZZ_FIRST` the first one (0).
+`TFTRT_MODEL_FUZZ` is the number of inputs (300), `TFTRT_MODEL_FUZZ_FIRST` the first one (0).
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 import pytest
 from isolated import HERE, python_path
 
-COUNT = int(os.environ.get("TFTRT_MODEL_FUZZ", "2000"))
+COUNT = int(os.environ.get("TFTRT_MODEL_FUZZ", "300"))
 FIRST = int(os.environ.get("TFTRT_MODEL_FUZZ_FIRST", "0"))
 PROCESSES = 2
 
