@@ -78,6 +78,21 @@ class Converted:
                 return [node.op for node in function.node_def]
         raise AssertionError(f"{engine.name} has no native segment in the graph's library")
 
+    def called(self, engine) -> list[str]:
+        """Op types of the nodes in the functions that an engine's native segment calls, at all depths."""
+        library = {function.signature.name: function for function in self.graph_def.library.function}
+        waiting, seen, ops = [f"{engine.name}_native_segment"], set(), []
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            if seen:
+                ops += [node.op for node in library[name].node_def]
+            seen.add(name)
+            for attr in (attr for node in library[name].node_def for attr in node.attr.values()):
+                waiting += [one.name for one in (attr.func, *attr.list.func) if one.name]
+        return ops
+
     def build(self, *input_sets: Sequence) -> None:
         """What TrtGraphConverterV2.build() does: with dynamic shapes every set in profile mode, then one call that builds."""
         if self.dynamic:

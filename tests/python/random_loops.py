@@ -198,5 +198,5 @@ if __name__ == "__main__":
         start = time.time()
         wrong, converted = run(int(text), _convert_function)
         stays = sum(op == "LoopCond" for op in converted.outside)
-        inside = sum(converted.segment(engine).count("StatelessWhile") for engine in converted.engines)
+        inside = sum(converted.called(engine).count("StatelessWhile") for engine in converted.engines)
         print(f"{text}: {len(converted.engines)} engines, {stays} loops stay, {inside} in engines ({time.time() - start:.2f} s)", *wrong, sep="\n  ", flush=True)

@@ -25,7 +25,7 @@ def test_random_loops(capsys, stats):
             continue
         engines += len(converted.engines)
         stay += sum(op == "LoopCond" for op in converted.outside)
-        inside += sum(converted.segment(engine).count("StatelessWhile") for engine in converted.engines)
+        inside += sum(converted.called(engine).count("StatelessWhile") for engine in converted.engines)
         if found:
             wrong.append("\n  ".join([f"seed {seed}", *found]))
     with capsys.disabled():
