@@ -3,6 +3,7 @@
 //! `docs/architecture.md` is the way in: what each module is for, and the way of a tensor through them.
 
 pub mod cache;
+pub mod control_flow;
 pub mod convert;
 pub mod engine;
 pub mod fault;

@@ -6,11 +6,14 @@ pub mod contents;
 mod dtype;
 pub mod function_body;
 pub mod inner;
+pub mod native_segment;
+mod patch;
 mod shape;
 mod tensor;
 
 pub use annotated::{annotate, annotated_outputs};
 pub use dtype::DType;
+pub use patch::{NewNode, Patch};
 pub use shape::{PartialShape, elements};
 pub use tensor::{Constant, ConstantError};
 

@@ -1,18 +1,11 @@
 //! A segment cut out of its graph: its inputs and outputs, and its body as a graph of its own.
 
+use crate::graph::native_segment::{INPUT_PREFIX, OUTPUT_PREFIX, attr, input_text};
 use crate::graph::{DType, Graph, NodeId, Port, TensorInfo};
 use crate::proto::tensorflow as tf;
 use crate::segment::{Constants, Device, Segment};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tf::attr_value::{ListValue, Value};
-
-/// Names of the body's `_Arg` and `_Retval` nodes: these with the index behind. The kernel goes by them.
-pub const INPUT_PREFIX: &str = "TensorRTInputPH_";
-pub const OUTPUT_PREFIX: &str = "TensorRTOutputPH_";
-
-pub fn attr(value: Value) -> tf::AttrValue {
-    tf::AttrValue { value: Some(value) }
-}
 
 /// A segment's place in the graph, and what is in it.
 #[derive(Debug)]
@@ -68,80 +61,133 @@ impl<'a> Membership<'a> {
         taken
     }
 
-    /// Cuts out the segment of that index. Err: why it cannot be an engine.
+    /// Cuts out the segment of that index. `taken` are its tensors that others take.
+    ///
+    /// # Errors
+    /// Why the segment cannot be an engine.
     pub fn cut(&self, index: usize, segment: &Segment, taken: &BTreeSet<Port>) -> Result<Cut, String> {
-        let graph = self.graph;
-        let inside = |id: NodeId| self.home[id] == Some(index);
-        let info = |port: Port| {
-            let unknown = || format!("the element type of '{}:{}' is unknown", graph.nodes[port.node].name(), port.index);
-            graph.info(port).cloned().ok_or_else(unknown)
-        };
-        let mut inputs: Vec<(Port, TensorInfo)> = Vec::new();
-        let mut arg: HashMap<Port, usize> = HashMap::new();
-        let mut after = BTreeSet::new();
-        let (mut copied, mut copies) = (BTreeSet::new(), Vec::new());
-        let mut nodes = Vec::with_capacity(segment.nodes.len());
-        for &id in &segment.nodes {
-            let node = &graph.nodes[id];
-            let mut def = node.def.clone();
-            def.input.clear();
-            for &port in &node.inputs {
-                if !inside(port.node) {
-                    if let Some(chain) = self.constants.chain(port) {
-                        copies.extend(chain.into_iter().filter(|&id| copied.insert(id)));
-                    } else {
-                        let next = inputs.len();
-                        let at = *arg.entry(port).or_insert(next);
-                        if at == next {
-                            inputs.push((port, info(port)?));
-                        }
-                        def.input.push(format!("{INPUT_PREFIX}{at}"));
-                        continue;
-                    }
-                }
-                def.input.push(input_text(graph.nodes[port.node].name(), port.index));
-            }
-            for &before in &node.control_inputs {
-                // Nobody waits for a constant.
-                if self.constants.is_free(before) {
-                    continue;
-                }
-                if inside(before) {
-                    def.input.push(format!("^{}", graph.nodes[before].name()));
-                } else {
-                    after.insert(before);
-                }
-            }
-            nodes.push(def);
-        }
-        // A constant in reach of its own segment waits for nothing; what the original waits for, the engine has to.
-        for &id in &copied {
-            if !graph.nodes[id].control_inputs.is_empty() {
-                after.insert(id);
-            }
-        }
+        let mut cutter = Cutter::new(self, index);
+        let nodes = segment
+            .nodes
+            .iter()
+            .map(|&id| cutter.node(id))
+            .collect::<Result<Vec<_>, String>>()?;
         let outputs = taken
             .iter()
-            .map(|&port| Ok((port, info(port)?)))
+            .map(|&port| Ok((port, self.info(port)?)))
             .collect::<Result<Vec<_>, String>>()?;
-        let mut all: Vec<tf::NodeDef> = Vec::with_capacity(inputs.len() + copies.len() + nodes.len() + outputs.len());
-        for (at, (_, info)) in inputs.iter().enumerate() {
-            let shapes = Value::List(ListValue {
-                shape: vec![info.shape.to_proto()],
+        Ok(Cut {
+            body: tf::GraphDef {
+                node: cutter.body(nodes, segment, &outputs)?,
                 ..Default::default()
-            });
-            let mut def = border_node(INPUT_PREFIX, "_Arg", at, info.dtype);
-            def.attr.insert("_output_shapes".into(), attr(shapes));
-            all.push(def);
+            },
+            outputs,
+            after: cutter.after(),
+            inputs: cutter.inputs,
+            copied: cutter.copied,
+        })
+    }
+
+    fn info(&self, port: Port) -> Result<TensorInfo, String> {
+        let unknown = || {
+            format!(
+                "the element type of '{}:{}' is unknown",
+                self.graph.nodes[port.node].name(),
+                port.index
+            )
+        };
+        self.graph.info(port).cloned().ok_or_else(unknown)
+    }
+}
+
+/// What a segment needs of the graph around it, found node by node.
+struct Cutter<'a> {
+    membership: &'a Membership<'a>,
+    /// The segment's.
+    index: usize,
+    inputs: Vec<(Port, TensorInfo)>,
+    /// For each outside tensor, its place among `inputs`.
+    arg: HashMap<Port, usize>,
+    waits: BTreeSet<NodeId>,
+    copied: BTreeSet<NodeId>,
+    /// `copied`, in topological order.
+    copies: Vec<NodeId>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(membership: &'a Membership<'a>, index: usize) -> Self {
+        Cutter {
+            membership,
+            index,
+            inputs: Vec::new(),
+            arg: HashMap::new(),
+            waits: BTreeSet::new(),
+            copied: BTreeSet::new(),
+            copies: Vec::new(),
         }
-        for id in copies {
+    }
+
+    fn is_inside(&self, id: NodeId) -> bool {
+        self.membership.home[id] == Some(self.index)
+    }
+
+    /// Node `id` of the segment as the body has it.
+    fn node(&mut self, id: NodeId) -> Result<tf::NodeDef, String> {
+        let node = &self.membership.graph.nodes[id];
+        let mut def = node.def.clone();
+        def.input.clear();
+        for &port in &node.inputs {
+            def.input.push(self.input(port)?);
+        }
+        for &before in &node.control_inputs {
+            // No node waits for a constant.
+            if self.membership.constants.is_free(before) {
+                continue;
+            }
+            if self.is_inside(before) {
+                def.input.push(format!("^{}", self.membership.graph.nodes[before].name()));
+            } else {
+                self.waits.insert(before);
+            }
+        }
+        Ok(def)
+    }
+
+    /// The entry of `NodeDef.input` for `port`: a node of the body, or an input of the segment.
+    fn input(&mut self, port: Port) -> Result<String, String> {
+        if !self.is_inside(port.node) {
+            match self.membership.constants.chain(port) {
+                Some(chain) => self.copies.extend(chain.into_iter().filter(|&id| self.copied.insert(id))),
+                None => {
+                    let next = self.inputs.len();
+                    let at = *self.arg.entry(port).or_insert(next);
+                    if at == next {
+                        self.inputs.push((port, self.membership.info(port)?));
+                    }
+                    return Ok(format!("{INPUT_PREFIX}{at}"));
+                }
+            }
+        }
+        Ok(input_text(self.membership.graph.nodes[port.node].name(), port.index))
+    }
+
+    /// Outside nodes that have to run before the engine. The copy of a constant waits for nothing, so the engine waits in its place.
+    fn after(&self) -> BTreeSet<NodeId> {
+        let waits = |id: &&NodeId| !self.membership.graph.nodes[**id].control_inputs.is_empty();
+        self.waits.iter().chain(self.copied.iter().filter(waits)).copied().collect()
+    }
+
+    /// All nodes of the body, `nodes` being those of the segment.
+    fn body(&self, nodes: Vec<tf::NodeDef>, segment: &Segment, outputs: &[(Port, TensorInfo)]) -> Result<Vec<tf::NodeDef>, String> {
+        let graph = self.membership.graph;
+        let args = self.inputs.iter().enumerate().map(|(at, (_, info))| argument(at, info));
+        let copies = self.copies.iter().map(|&id| {
             let mut def = graph.nodes[id].def.clone();
             def.input.retain(|input| !input.starts_with('^'));
-            all.push(def);
-        }
-        all.append(&mut nodes);
-        // Constants are taken in from any device; one that binds more than the segment's nodes do would tear the native
-        // segment apart.
+            def
+        });
+        let mut all: Vec<tf::NodeDef> = args.chain(copies).chain(nodes).collect();
+        // Constants come from any device. One that is bound to more than the segment's nodes would tear the native segment apart.
         for def in &mut all {
             let both = Device::parse(&def.device).and_then(|device| device.merge(&segment.device));
             if both.as_ref() != Some(&segment.device) {
@@ -153,30 +199,29 @@ impl<'a> Membership<'a> {
             def.input.push(input_text(graph.nodes[port.node].name(), port.index));
             all.push(def);
         }
-        let mut names = std::collections::HashSet::with_capacity(all.len());
-        for def in &all {
-            if !names.insert(def.name.clone()) {
-                return Err(format!(
-                    "a node of the graph has the name '{}', which the engine's border needs",
-                    def.name
-                ));
-            }
+        let mut names = HashSet::with_capacity(all.len());
+        if let Some(twice) = all.iter().find(|def| !names.insert(def.name.clone())) {
+            let name = &twice.name;
+            return Err(format!(
+                "a node of the graph has the name '{name}', which the engine's border needs"
+            ));
         }
         for def in &mut all {
             keep_colocations(def, |name| names.contains(name));
         }
-        let body = tf::GraphDef {
-            node: all,
-            ..Default::default()
-        };
-        Ok(Cut {
-            inputs,
-            outputs,
-            after,
-            copied,
-            body,
-        })
+        Ok(all)
     }
+}
+
+/// The `_Arg` node of input `at`.
+fn argument(at: usize, info: &TensorInfo) -> tf::NodeDef {
+    let shapes = Value::List(ListValue {
+        shape: vec![info.shape.to_proto()],
+        ..Default::default()
+    });
+    let mut def = border_node(INPUT_PREFIX, "_Arg", at, info.dtype);
+    def.attr.insert("_output_shapes".into(), attr(shapes));
+    def
 }
 
 fn border_node(prefix: &str, op: &str, at: usize, dtype: DType) -> tf::NodeDef {
@@ -189,14 +234,6 @@ fn border_node(prefix: &str, op: &str, at: usize, dtype: DType) -> tf::NodeDef {
         ]
         .into(),
         ..Default::default()
-    }
-}
-
-/// An entry of `NodeDef.input`.
-pub fn input_text(name: &str, index: usize) -> String {
-    match index {
-        0 => name.to_string(),
-        _ => format!("{name}:{index}"),
     }
 }
 

@@ -4,8 +4,8 @@
 //! computed and no error. So the outcome is looked at anew, by no more than its nodes and their inputs.
 
 use super::body::Membership;
+use super::names::some_of;
 use super::rewrite::{Engine, rewrite};
-use super::some_of;
 use crate::graph::{Graph, NodeId};
 use crate::proto::tensorflow as tf;
 use crate::segment::{Frames, Segment};

@@ -1,8 +1,9 @@
 //! The `TRTEngineOp` node that stands for a segment.
 
 use super::Params;
-use super::body::{Cut, attr};
+use super::body::Cut;
 use crate::graph::TensorInfo;
+use crate::graph::native_segment::attr;
 use crate::proto::tensorflow as tf;
 use crate::segment::{Batch, Device, Segment};
 use tf::attr_value::{ListValue, Value};

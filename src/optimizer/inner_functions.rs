@@ -9,8 +9,8 @@
 //! calls that function: nothing is there that could be sunk.
 
 use super::Host;
-use super::body::attr;
 use crate::graph::inner;
+use crate::graph::native_segment::{attr, input_text};
 use crate::proto::tensorflow as tf;
 use tf::attr_value::{ListValue, Value};
 
@@ -102,7 +102,7 @@ fn alone(node: &tf::NodeDef, of: tf::AttrValue) -> (tf::GraphDef, tf::NodeDef) {
         .collect();
     nodes.push(inside);
     for (at, &dtype) in returned.iter().enumerate() {
-        let from = super::body::input_text(&node.name, at);
+        let from = input_text(&node.name, at);
         nodes.push(border("_Retval", inner::result_name(at), at, dtype, vec![from]));
     }
     let types = |types: Vec<i32>| {

@@ -1,6 +1,7 @@
 //! The graph with engines in the place of segments.
 
-use super::body::{Cut, Membership, input_text, keep_colocations};
+use super::body::{Cut, Membership, keep_colocations};
+use crate::graph::native_segment::input_text;
 use crate::graph::{NodeId, Port};
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -64,7 +64,7 @@ fn number(hash: &mut Sha256, number: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optimizer::body::attr;
+    use crate::graph::native_segment::attr;
 
     fn body(weight: u8) -> tf::GraphDef {
         let tensor = tf::TensorProto {

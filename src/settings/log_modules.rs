@@ -27,7 +27,7 @@ pub const LOG_MODULES: &[LogModule] = &[
     LogModule {
         name: "convert_graph",
         aliases: &[],
-        targets: &["tftrt::optimizer", "tftrt::report"],
+        targets: &["tftrt::optimizer", "tftrt::control_flow", "tftrt::report"],
         first: "each engine with its inputs and outputs",
         second: "each engine's nodes",
     },

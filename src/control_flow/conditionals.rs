@@ -7,10 +7,11 @@
 //! the sides may hold elementwise ops and reductions ([`is_cheap`]) whose operands fit for certain. Other conditionals stay:
 //! what is in their branches may become engines of their own, of which only one side's run.
 
-use super::Change;
-use super::sizes::Sizes;
+use super::node_error;
+use super::symbolic_dims::Sizes;
 use crate::convert::Reason;
-use crate::graph::{DType, Graph, NodeId, Port};
+use crate::graph::native_segment::input_text;
+use crate::graph::{DType, Graph, NodeId, Patch, Port};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Nodes of both sides together. More are worth running one side only.
@@ -79,10 +80,7 @@ fn side(graph: &Graph, takers: &[Vec<NodeId>], switches: &[NodeId], side: usize)
 
 /// Reads the conditionals of these switches. Err: why they stay.
 pub fn read(graph: &Graph, takers: &[Vec<NodeId>], switches: &[NodeId]) -> Result<Branches, Reason> {
-    let because = |id: NodeId, what: &str| {
-        let node = &graph.nodes[id];
-        format!("node '{}' ({}) {what}", node.name(), node.op())
-    };
+    let because = |id: NodeId, what: &str| node_error(graph, id, what);
     let (no, no_merges) = side(graph, takers, switches, 0);
     let (yes, yes_merges) = side(graph, takers, switches, 1);
     if let Some(&id) = no.intersection(&yes).next() {
@@ -141,10 +139,7 @@ fn reduces(op: &str) -> bool {
 
 /// Why both sides cannot be computed whatever the predicate is.
 fn check(graph: &Graph, branches: &Branches, sizes: &Sizes) -> Result<(), Reason> {
-    let because = |id: NodeId, what: &str| {
-        let node = &graph.nodes[id];
-        format!("node '{}' ({}) {what}", node.name(), node.op())
-    };
+    let because = |id: NodeId, what: &str| node_error(graph, id, what);
     let source = |port| branches.source(graph, port);
     let size = branches
         .inside
@@ -191,9 +186,9 @@ pub fn choose(
     branches: &Branches,
     sizes: &Sizes,
     waits: &BTreeSet<NodeId>,
-) -> Result<Change, Reason> {
+) -> Result<Patch, Reason> {
     check(graph, branches, sizes)?;
-    let text = |port: Port| super::super::body::input_text(graph.nodes[port.node].name(), port.index);
+    let text = |port: Port| input_text(graph.nodes[port.node].name(), port.index);
     let mut gone: HashSet<NodeId> = branches.switches.iter().copied().collect();
     let source = |port| branches.source(graph, port);
     let mut made = Vec::new();
@@ -227,10 +222,10 @@ pub fn choose(
         def.input.extend(waits.iter().map(|&id| format!("^{}", graph.nodes[id].name())));
         made.push((def, vec![info]));
     }
-    Ok(Change {
-        gone,
-        made,
-        sources: Vec::new(),
+    Ok(Patch {
+        remove: gone,
+        add: made,
+        feeds: Vec::new(),
     })
 }
 

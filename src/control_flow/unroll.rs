@@ -3,12 +3,13 @@
 //! A tensor list, which is what `tf.map_fn`, `tf.scan` and recurrent layers read from and write to, is followed element by
 //! element: reading one is the tensor that was put there. So no list is left.
 
-use super::Change;
-use super::fold;
-use super::frame::Frame;
+use super::const_eval;
+use super::frames::Frame;
+use super::node_error;
+use super::subgraph::backward_slice;
 use crate::convert::Reason;
-use crate::graph::{DType, Graph, NodeId, PartialShape, Port, TensorInfo};
-use crate::optimizer::body::{attr, input_text};
+use crate::graph::native_segment::{attr, input_text};
+use crate::graph::{DType, Graph, NewNode, NodeId, PartialShape, Patch, Port, TensorInfo};
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tf::attr_value::Value as Attr;
@@ -36,7 +37,7 @@ enum Value {
 struct Unroller<'a> {
     graph: &'a Graph,
     frame: &'a Frame,
-    made: Vec<(tf::NodeDef, Vec<TensorInfo>)>,
+    made: Vec<NewNode>,
     names: HashSet<String>,
     /// Elements of the lists that tensors outside were made into.
     unpacked: HashMap<NodeId, Vec<Option<Tensor>>>,
@@ -46,7 +47,7 @@ struct Unroller<'a> {
     around: Option<NodeId>,
 }
 
-/// Unrolls `frame`; gives the number of its rounds, too. `takers` are those of [`super::frame::takers`], `order` is a topological order of the graph, `around`
+/// Unrolls `frame`; gives the number of its rounds, too. `takers` are those of [`Graph::takers`], `order` is a topological order of the graph, `around`
 /// a node of the loop that this one is in. Whatever takes its
 /// results is made to wait for `waits`.
 ///
@@ -59,7 +60,7 @@ pub fn unroll(
     order: &[NodeId],
     around: Option<NodeId>,
     waits: &BTreeSet<NodeId>,
-) -> Result<(Change, usize), Reason> {
+) -> Result<(Patch, usize), Reason> {
     let mut unroller = Unroller {
         graph,
         frame,
@@ -78,9 +79,9 @@ pub fn unroll(
             same.insert(inside, value);
         }
     }
-    let condition = unroller.behind(&[frame.condition], order);
+    let condition = unroller.backward_slice(&[frame.condition], order);
     let nexts: Vec<Port> = frame.variables.iter().map(|variable| variable.next).collect();
-    let body = unroller.behind(&nexts, order);
+    let body = unroller.backward_slice(&nexts, order);
     // What depends on no variable is the same in every round.
     let mut varies: HashSet<NodeId> = frame.reads.keys().map(|port| port.node).collect();
     for &id in body.iter().chain(&condition) {
@@ -114,12 +115,12 @@ pub fn unroll(
             unroller.leave(exit, &last, takers, waits, &mut gone)?;
         }
     }
-    let change = Change {
-        gone,
-        made: unroller.made,
-        sources: frame.sources.clone(),
+    let patch = Patch {
+        remove: gone,
+        add: unroller.made,
+        feeds: frame.sources.clone(),
     };
-    Ok((change, rounds))
+    Ok((patch, rounds))
 }
 
 impl Unroller<'_> {
@@ -127,21 +128,14 @@ impl Unroller<'_> {
         self.graph.nodes[id].name()
     }
 
-    fn because(&self, id: NodeId, what: &str) -> Reason {
-        format!("node '{}' ({}) {what}", self.name(id), self.graph.nodes[id].op())
+    /// The nodes of the frame that compute `ports`, in order, without those by which it reads its variables.
+    fn backward_slice(&self, ports: &[Port], order: &[NodeId]) -> Vec<NodeId> {
+        let ends = |port: Port| self.frame.reads.contains_key(&port) || self.frame.invariants.contains_key(&port);
+        backward_slice(self.graph, ports, order, ends)
     }
 
-    /// The nodes of the frame that `ports` are computed by, in order, without those by which it reads its variables.
-    fn behind(&self, ports: &[Port], order: &[NodeId]) -> Vec<NodeId> {
-        let ends = |port: &Port| self.frame.reads.contains_key(port) || self.frame.invariants.contains_key(port);
-        let mut needed: HashSet<NodeId> = HashSet::new();
-        let mut waiting: Vec<Port> = ports.iter().copied().filter(|port| !ends(port)).collect();
-        while let Some(port) = waiting.pop() {
-            if needed.insert(port.node) {
-                waiting.extend(self.graph.nodes[port.node].inputs.iter().copied().filter(|port| !ends(port)));
-            }
-        }
-        order.iter().copied().filter(|id| needed.contains(id)).collect()
+    fn error(&self, id: NodeId, what: &str) -> Reason {
+        node_error(self.graph, id, what)
     }
 
     fn fresh(&mut self, base: &str) -> String {
@@ -155,7 +149,7 @@ impl Unroller<'_> {
     }
 
     fn info(&self, port: Port) -> Result<TensorInfo, Reason> {
-        let unknown = || self.because(port.node, &format!("has an output {} of unknown type", port.index));
+        let unknown = || self.error(port.node, &format!("has an output {} of unknown type", port.index));
         self.graph.info(port).cloned().ok_or_else(unknown)
     }
 
@@ -175,9 +169,9 @@ impl Unroller<'_> {
             "TensorListReserve" => {
                 let size = node.inputs.get(1).and_then(|&port| self.known(port, &self.info(port).ok()?));
                 let size = size.and_then(|size| usize::try_from(size).ok());
-                let size = size.ok_or_else(|| self.because(port.node, "makes a list whose size is not known"))?;
+                let size = size.ok_or_else(|| self.error(port.node, "makes a list whose size is not known"))?;
                 if size > MAX_ROUNDS {
-                    return Err(self.because(
+                    return Err(self.error(
                         port.node,
                         &format!("makes a list of {size} elements, over the limit of {MAX_ROUNDS}"),
                     ));
@@ -191,15 +185,15 @@ impl Unroller<'_> {
                 }
                 Ok(Value::List(self.unpacked[&port.node].clone()))
             }
-            _ => Err(self.because(port.node, "gives a variant that is no list of tensors known here")),
+            _ => Err(self.error(port.node, "gives a variant that is no list of tensors known here")),
         }
     }
 
     fn known(&self, port: Port, info: &TensorInfo) -> Option<i64> {
-        if !fold::is_followed(info.dtype) || info.shape.rank() != Some(0) {
+        if !const_eval::is_followed(info.dtype) || info.shape.rank() != Some(0) {
             return None;
         }
-        fold::scalar(&self.graph.constant(port)?)
+        const_eval::scalar(&self.graph.constant(port)?)
     }
 
     /// The slices of the tensor that the node `list` makes a list of.
@@ -207,10 +201,10 @@ impl Unroller<'_> {
         let from = self.graph.nodes[list].inputs[0];
         let info = self.info(from)?;
         let (Some(dims), Some(size)) = (info.shape.dims(), info.shape.dim(0)) else {
-            return Err(self.because(list, "makes a list whose size is open"));
+            return Err(self.error(list, "makes a list whose size is open"));
         };
         if !(1..=MAX_ROUNDS as i64).contains(&size) {
-            return Err(self.because(
+            return Err(self.error(
                 list,
                 &format!("makes a list of {size} elements, of 1 to {MAX_ROUNDS} that are followed"),
             ));
@@ -247,7 +241,7 @@ impl Unroller<'_> {
         let value = read.or_else(|| values.get(&port)).or_else(|| same.get(&port));
         value
             .cloned()
-            .ok_or_else(|| self.because(port.node, "gives what cannot be followed out of the loop"))
+            .ok_or_else(|| self.error(port.node, "gives what cannot be followed out of the loop"))
     }
 
     /// Whether the condition holds.
@@ -261,7 +255,7 @@ impl Unroller<'_> {
             let (node, port) = (&self.graph.nodes[id], Port { node: id, index: 0 });
             let Some(info) = self.graph.info(port) else { continue };
             let inputs: Vec<Option<i64>> = node.inputs.iter().map(|&port| look(port, &known)).collect();
-            let value = self.known(port, info).or_else(|| fold::fold(node.op(), &inputs, info.dtype));
+            let value = self.known(port, info).or_else(|| const_eval::fold(node.op(), &inputs, info.dtype));
             known.extend(value.map(|value| (port, value)));
         }
         match look(self.frame.condition, &known) {
@@ -308,21 +302,21 @@ impl Unroller<'_> {
             "TensorListGetItem" => {
                 let (list, at) = self.element(id, &inputs)?;
                 let found = list.get(at).cloned().flatten();
-                let found = found.ok_or_else(|| self.because(id, &format!("reads element {at}, which was never written")))?;
+                let found = found.ok_or_else(|| self.error(id, &format!("reads element {at}, which was never written")))?;
                 values.insert(port, Value::Tensor(found));
                 return Ok(());
             }
             "TensorListSetItem" => {
                 let (mut list, at) = self.element(id, &inputs)?;
                 let Some(Value::Tensor(item)) = inputs.get(2) else {
-                    return Err(self.because(id, "writes a list into a list"));
+                    return Err(self.error(id, "writes a list into a list"));
                 };
                 if node.attr_b("resize_if_index_out_of_bounds") == Some(true) && (list.len()..MAX_ROUNDS).contains(&at) {
                     list.resize(at + 1, None);
                 }
                 let size = list.len();
                 let place = list.get_mut(at);
-                let place = place.ok_or_else(|| self.because(id, &format!("writes element {at} of a list of {size}")))?;
+                let place = place.ok_or_else(|| self.error(id, &format!("writes element {at} of a list of {size}")))?;
                 *place = Some(item.clone());
                 values.insert(port, Value::List(list));
                 return Ok(());
@@ -333,16 +327,16 @@ impl Unroller<'_> {
         for value in inputs {
             match value {
                 Value::Tensor(tensor) => tensors.push(tensor),
-                Value::List(_) => return Err(self.because(id, "takes a list of tensors")),
+                Value::List(_) => return Err(self.error(id, "takes a list of tensors")),
             }
         }
         if node.outputs.is_empty() {
-            return Err(self.because(id, "has outputs of unknown type"));
+            return Err(self.error(id, "has outputs of unknown type"));
         }
         let info = &node.outputs[0];
-        let scalar = node.outputs.len() == 1 && info.shape.rank() == Some(0) && fold::is_followed(info.dtype);
+        let scalar = node.outputs.len() == 1 && info.shape.rank() == Some(0) && const_eval::is_followed(info.dtype);
         let known: Vec<Option<i64>> = tensors.iter().map(|tensor| tensor.known).collect();
-        if let Some(value) = fold::fold(node.op(), &known, info.dtype).filter(|_| scalar) {
+        if let Some(value) = const_eval::fold(node.op(), &known, info.dtype).filter(|_| scalar) {
             let tensor = Tensor {
                 text: None,
                 info: info.clone(),
@@ -383,14 +377,14 @@ impl Unroller<'_> {
     /// The list that input 0 is, and the place that input 1 names.
     fn element(&self, id: NodeId, inputs: &[Value]) -> Result<(Vec<Option<Tensor>>, usize), Reason> {
         let Some(Value::List(list)) = inputs.first() else {
-            return Err(self.because(id, "takes a list that is not known here"));
+            return Err(self.error(id, "takes a list that is not known here"));
         };
         match inputs.get(1) {
             Some(Value::Tensor(Tensor { known: Some(at), .. })) => match usize::try_from(*at) {
                 Ok(at) => Ok((list.clone(), at)),
-                Err(_) => Err(self.because(id, &format!("names element {at}"))),
+                Err(_) => Err(self.error(id, &format!("names element {at}"))),
             },
-            _ => Err(self.because(id, "names an element that is known only when it runs")),
+            _ => Err(self.error(id, "names an element that is known only when it runs")),
         }
     }
 
@@ -404,7 +398,7 @@ impl Unroller<'_> {
             return name.clone();
         }
         let name = self.fresh(&format!("{}/{}_{value}", self.frame.name, dtype.name()));
-        let mut def = fold::node(&name, dtype, value);
+        let mut def = const_eval::node(&name, dtype, value);
         def.input.extend(self.anchor());
         let shape = PartialShape::scalar();
         self.made.push((def, vec![TensorInfo { dtype, shape }]));
@@ -454,7 +448,7 @@ impl Unroller<'_> {
                         let stacked = self.stack(to, list, &controls)?;
                         self.made.push(stacked);
                     }
-                    _ => return Err(self.because(to, "takes a list of tensors that the loop gives")),
+                    _ => return Err(self.error(to, "takes a list of tensors that the loop gives")),
                 }
             }
         }
@@ -462,10 +456,10 @@ impl Unroller<'_> {
     }
 
     /// The node that makes a tensor of a list, as one that packs its elements.
-    fn stack(&mut self, id: NodeId, list: &[Option<Tensor>], controls: &[String]) -> Result<(tf::NodeDef, Vec<TensorInfo>), Reason> {
-        let unwritten = || self.because(id, "stacks a list of which an element was never written");
+    fn stack(&mut self, id: NodeId, list: &[Option<Tensor>], controls: &[String]) -> Result<NewNode, Reason> {
+        let unwritten = || self.error(id, "stacks a list of which an element was never written");
         let items: Vec<Tensor> = list.iter().cloned().collect::<Option<_>>().ok_or_else(unwritten)?;
-        let first = items.first().ok_or_else(|| self.because(id, "stacks an empty list"))?;
+        let first = items.first().ok_or_else(|| self.error(id, "stacks an empty list"))?;
         let node = &self.graph.nodes[id];
         let (dtype, size) = (first.info.dtype, items.len() as i64);
         let mut shape = node.outputs.first().map(|info| info.shape.clone()).unwrap_or_default();

@@ -8,8 +8,8 @@
 use super::{Rules, convertible};
 use crate::convert::Reason;
 use crate::graph::function_body::{is_border, name_borders, prune};
+use crate::graph::native_segment::attr;
 use crate::graph::{Graph, NodeId, TensorInfo, annotate, contents, inner};
-use crate::optimizer::body::attr;
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeMap, HashMap};
 use tf::attr_value::Value;

@@ -1,12 +1,34 @@
 //! Which loops and conditionals become one node each: the innermost that can, one at a time.
 
-use super::functional::{self, Made, Scene};
-use super::{Change, Flow, Rules, Sizes, around, branch, changed, convertible, frame, held, waits};
+use super::as_conditional::stateless_if;
+use super::as_loop::stateless_while;
+use super::shape_probe::Infer;
+use super::{Flow, Rules, Sizes, around, conditionals, convertible, frames, held, waits};
 use crate::convert::{self, Reason};
-use crate::graph::{Graph, Node, NodeId, Port, inner};
+use crate::graph::{Graph, Node, NodeId, Patch, Port, inner};
 use crate::segment;
 use crate::settings::ControlFlow;
 use std::collections::HashSet;
+
+/// The graph that a loop or conditional is in, and what is known of it.
+pub struct LoweringCtx<'a> {
+    pub graph: &'a Graph,
+    /// For each node, those that take from it ([`Graph::takers`]).
+    pub takers: &'a [Vec<NodeId>],
+    /// All nodes, each after what it takes.
+    pub order: Vec<NodeId>,
+    pub sizes: &'a Sizes,
+    pub infer: Infer<'a>,
+}
+
+/// A loop or conditional as one node.
+pub struct Lowered {
+    pub patch: Patch,
+    /// The node that stands for it.
+    pub node: String,
+    /// Names of the nodes that give its results, each with the tensor before whose sizes it has.
+    pub results: Vec<(String, Port)>,
+}
 
 /// A graph with one more node that stands for a loop or conditional.
 struct Stands {
@@ -49,33 +71,33 @@ impl Flow {
         let graph = &self.graph;
         let takers = graph.takers();
         let mut tried: Vec<Tried> = Vec::new();
-        let scene = segment::topological_order(graph).map(|order| Scene {
+        let ctx = segment::topological_order(graph).map(|order| LoweringCtx {
             graph,
             takers,
             order,
             sizes,
             infer: rules.infer,
         });
-        let scene = scene.map_err(|_| Reason::from("the graph has a cycle that is no loop"));
-        let wanted = |scene: &Result<Scene<'_>, Reason>| match rules.control_flow {
-            ControlFlow::Engine => scene.as_ref().map(|_| ()).map_err(Reason::clone),
+        let ctx = ctx.map_err(|_| Reason::from("the graph has a cycle that is no loop"));
+        let wanted = |ctx: &Result<LoweringCtx<'_>, Reason>| match rules.control_flow {
+            ControlFlow::Engine => ctx.as_ref().map(|_| ()).map_err(Reason::clone),
             ControlFlow::Unroll | ControlFlow::Native => Err("TFTRT_CONTROL_FLOW leaves it out".to_string()),
         };
-        let each = |make: &dyn Fn(&Scene<'_>) -> Result<Stands, Reason>| {
-            wanted(&scene)?;
-            scene.as_ref().map_err(Reason::clone).and_then(make)
+        let each = |make: &dyn Fn(&LoweringCtx<'_>) -> Result<Stands, Reason>| {
+            wanted(&ctx)?;
+            ctx.as_ref().map_err(Reason::clone).and_then(make)
         };
-        for (by, switches) in branch::switches(graph) {
-            let stands = each(&|scene| branch_node(scene, by, &switches, rules));
-            let nodes = branch::parts(graph, takers, &switches);
+        for (by, switches) in conditionals::switches(graph) {
+            let stands = each(&|ctx| branch_node(ctx, by, &switches, rules));
+            let nodes = conditionals::parts(graph, takers, &switches);
             tried.push(Tried { nodes, stands });
             if tried.last().is_some_and(|tried| tried.stands.is_ok()) {
                 return tried;
             }
         }
-        for (name, enters) in frame::frames(graph) {
-            let stands = each(&|scene| loop_node(scene, &name, &enters, rules));
-            let nodes = frame::inside(graph, takers, &enters);
+        for (name, enters) in frames::frames(graph) {
+            let stands = each(&|ctx| loop_node(ctx, &name, &enters, rules));
+            let nodes = frames::inside(graph, takers, &enters);
             tried.push(Tried { nodes, stands });
             if tried.last().is_some_and(|tried| tried.stands.is_ok()) {
                 return tried;
@@ -96,39 +118,42 @@ impl Flow {
 }
 
 /// The graph with the conditionals on `by` as one node. Err: why they stay.
-fn branch_node(scene: &Scene<'_>, by: Port, switches: &[NodeId], rules: &Rules<'_>) -> Result<Stands, Reason> {
-    let graph = scene.graph;
-    if !branch::is_scalar(graph, by) {
+fn branch_node(ctx: &LoweringCtx<'_>, by: Port, switches: &[NodeId], rules: &Rules<'_>) -> Result<Stands, Reason> {
+    let graph = ctx.graph;
+    if !conditionals::is_scalar(graph, by) {
         return Err("its predicate is no single bool".into());
     }
-    let branches = branch::read(graph, scene.takers, switches)?;
+    let branches = conditionals::read(graph, ctx.takers, switches)?;
     held(graph, branches.inside.iter().chain(&branches.switches), rules)?;
     let before = switches.iter().flat_map(|&id| graph.nodes[id].control_inputs.iter().copied());
     let before = before.filter(|id| !branches.inside.contains(id) && !switches.contains(id));
     let waits = waits(graph, &before.collect::<Vec<_>>(), rules)?;
-    as_node(graph, functional::of_branches(scene, by, &branches, &waits)?, rules)
+    as_node(graph, stateless_if(ctx, by, &branches, &waits)?, rules)
 }
 
 /// The graph with the loop `name` as one node. Err: why it stays.
-fn loop_node(scene: &Scene<'_>, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> Result<Stands, Reason> {
-    let graph = scene.graph;
-    let frame = frame::read(graph, scene.takers, name, enters).map_err(|unread| match unread {
-        frame::Unread::Outer => "it holds another loop that stays".into(),
-        frame::Unread::Because(reason) => reason,
+fn loop_node(ctx: &LoweringCtx<'_>, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> Result<Stands, Reason> {
+    let graph = ctx.graph;
+    let frame = frames::read(graph, ctx.takers, name, enters).map_err(|unread| match unread {
+        frames::Unread::Outer => "it holds another loop that stays".into(),
+        frames::Unread::Because(reason) => reason,
     })?;
     held(graph, frame.nodes.iter().filter(|&&id| graph.nodes[id].op() != "Exit"), rules)?;
     let waits = waits(graph, &frame.sources, rules)?;
-    let around = around(graph, scene.takers, name, enters, &frame);
-    as_node(graph, functional::of_loop(scene, &frame, around, &waits)?, rules)
+    let around = around(graph, ctx.takers, name, enters, &frame);
+    as_node(graph, stateless_while(ctx, &frame, around, &waits)?, rules)
 }
 
-/// The graph after `made`, if the node may go into an engine with all that is in it.
-fn as_node(graph: &Graph, made: Made, rules: &Rules<'_>) -> Result<Stands, Reason> {
-    let Made { change, node, results } = made;
+/// The graph after `lowered`, if the node may go into an engine with all that is in it.
+fn as_node(graph: &Graph, lowered: Lowered, rules: &Rules<'_>) -> Result<Stands, Reason> {
+    let Lowered { patch, node, results } = lowered;
     if let Some(reason) = rules.left_alone.get(&node) {
         return Err(reason.clone());
     }
-    let after = after(graph, change, &node, rules)?;
+    let mut new = patch.new_names(graph);
+    new.retain(|name| *name != node);
+    let after = patch.apply(graph, rules.preserve)?;
+    convertible(&after, new.iter().map(String::as_str), rules)?;
     let id = after
         .find(&node)
         .ok_or("the node that stands for it is not there; this is a bug in tftrt")?;
@@ -142,13 +167,4 @@ fn as_node(graph: &Graph, made: Made, rules: &Rules<'_>) -> Result<Stands, Reaso
         node,
         results,
     })
-}
-
-/// The graph after `change`, of which all that is new but `node` has to convert.
-fn after(graph: &Graph, change: Change, node: &str, rules: &Rules<'_>) -> Result<Graph, Reason> {
-    let names = change.made.iter().map(|(def, _)| def.name.clone());
-    let fresh: Vec<String> = names.filter(|name| name != node && graph.find(name).is_none()).collect();
-    let after = changed(graph, change, rules)?;
-    convertible(&after, fresh.iter().map(String::as_str), rules)?;
-    Ok(after)
 }

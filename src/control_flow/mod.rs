@@ -1,39 +1,39 @@
 //! Control flow, taken out of a graph before it is cut into segments.
 //!
 //! What the pass is given holds no `While` and no `If`: the stock front end freezes a model with `lower_control_flow`, so calls are
-//! inlined (but for some: [`calls`]), loops are frames of `Enter`, `Merge`, `Switch`, `NextIteration` and `Exit` ([`frame`]), and conditionals are `Switch` and
-//! `Merge` ([`branch`]). None of these can go into an engine by itself. So
+//! inlined (but for some: [`inline_calls`]), loops are frames of `Enter`, `Merge`, `Switch`, `NextIteration` and `Exit` ([`frames`]), and conditionals are `Switch` and
+//! `Merge` ([`conditionals`]). None of these can go into an engine by itself. So
 //!
 //! - a conditional of two cheap sides becomes a choice between both results;
 //! - a loop of known length becomes that many copies of its body ([`unroll`]), as Keras does with `unroll=True`;
-//! - any other becomes one node, a `StatelessWhile` or `StatelessIf` with its graphs inside ([`functional`], [`lists`]).
+//! - any other becomes one node, a `StatelessWhile` or `StatelessIf` with its graphs inside ([`as_node`], [`tensor_lists`]).
 //!
 //! All only where every node that is made converts. What cannot be taken out stays as it is, with the reason in the report; what is
 //! inside may still become engines of its own. So it is with a node of the third kind that comes into no engine: the pass then looks
 //! at the graph anew, and leaves that loop or conditional alone.
 
-mod branch;
-mod calls;
-mod fold;
-mod frame;
-mod functional;
-mod lists;
-mod nodes;
-mod part;
-mod sizes;
-mod trial;
+mod as_conditional;
+mod as_loop;
+mod as_node;
+mod conditionals;
+mod const_eval;
+mod frames;
+mod inline_calls;
+mod shape_probe;
+mod subgraph;
+mod symbolic_dims;
+mod tensor_lists;
 mod unroll;
 
-pub use calls::Bodies;
-pub use sizes::Sizes;
-pub use trial::Infer;
+pub use inline_calls::Bodies;
+pub use shape_probe::Infer;
+pub use symbolic_dims::Sizes;
 
 use crate::convert::Reason;
-use crate::graph::{Graph, Input, NodeId, Port, TensorInfo, inner, parse_input};
-use crate::proto::tensorflow as tf;
+use crate::graph::{Graph, NodeId, Port, inner};
 use crate::segment;
 use crate::settings::ControlFlow;
-use frame::Unread;
+use frames::Unread;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What control flow is judged by.
@@ -60,15 +60,6 @@ pub struct Flow {
     pub stays: HashMap<String, Reason>,
 }
 
-/// What is to be done to a graph.
-struct Change {
-    /// Nodes that are no more, or come again with the same name.
-    gone: HashSet<NodeId>,
-    made: Vec<(tf::NodeDef, Vec<TensorInfo>)>,
-    /// What the nodes had that are gone; of no use if nothing else takes it.
-    sources: Vec<NodeId>,
-}
-
 /// Whether an op is one of those that control flow and tensor lists are made of, and that no engine holds by itself.
 pub fn is_part(op: &str) -> bool {
     segment::steers(op) || op.starts_with("TensorList") || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
@@ -76,7 +67,7 @@ pub fn is_part(op: &str) -> bool {
 
 /// Takes out of `graph` what can be, from the inside to the outside.
 pub fn take_out(graph: Graph, mut sizes: Sizes, rules: &Rules<'_>) -> Flow {
-    let (graph, calls) = calls::opened(graph, rules);
+    let (graph, calls) = inline_calls::opened(graph, rules);
     let mut flow = Flow {
         graph,
         stays: HashMap::new(),
@@ -115,10 +106,10 @@ impl Flow {
     /// Remembers of all control flow why it stays.
     fn keep_all(&mut self, reason: &str) {
         let takers = self.graph.takers();
-        let branches = branch::switches(&self.graph);
-        let loops = frame::frames(&self.graph);
-        let parts = branches.values().map(|switches| branch::parts(&self.graph, takers, switches));
-        let inside = loops.values().map(|enters| frame::inside(&self.graph, takers, enters));
+        let branches = conditionals::switches(&self.graph);
+        let loops = frames::frames(&self.graph);
+        let parts = branches.values().map(|switches| conditionals::parts(&self.graph, takers, switches));
+        let inside = loops.values().map(|enters| frames::inside(&self.graph, takers, enters));
         let all: HashSet<NodeId> = parts.chain(inside).flatten().collect();
         self.keep(all, reason);
     }
@@ -129,7 +120,7 @@ impl Flow {
         loop {
             let takers = self.graph.takers();
             let mut changed = None;
-            for (by, switches) in branch::switches(&self.graph) {
+            for (by, switches) in conditionals::switches(&self.graph) {
                 if refused.contains_key(&key(&self.graph, by)) {
                     continue;
                 }
@@ -154,11 +145,11 @@ impl Flow {
         }
         let takers = self.graph.takers();
         let mut stay: Vec<(HashSet<NodeId>, Reason)> = Vec::new();
-        for (by, switches) in branch::switches(&self.graph) {
+        for (by, switches) in conditionals::switches(&self.graph) {
             if let Some(reason) = refused.get(&key(&self.graph, by)) {
                 let name = self.graph.nodes[by.node].name();
                 let reason = format!("In the conditional on '{name}', which stays as it is: {reason}.");
-                stay.push((branch::parts(&self.graph, takers, &switches), reason));
+                stay.push((conditionals::parts(&self.graph, takers, &switches), reason));
             }
         }
         // What is inside another one is told of itself: the innermost come first.
@@ -173,7 +164,7 @@ impl Flow {
         let mut settled: HashSet<String> = HashSet::new();
         let mut any = false;
         while let Some(name) = next_loop(&self.graph, &settled) {
-            let enters = frame::frames(&self.graph).remove(&name).unwrap_or_default();
+            let enters = frames::frames(&self.graph).remove(&name).unwrap_or_default();
             match unrolled(&self.graph, &name, &enters, rules) {
                 Ok((graph, rounds)) => {
                     tracing::info!("The loop '{name}' is unrolled: {rounds} rounds.");
@@ -183,7 +174,7 @@ impl Flow {
                 Err(reason) => {
                     let reason = format!("In the loop '{name}', which stays as it is: {reason}.");
                     let takers = self.graph.takers();
-                    self.keep(frame::inside(&self.graph, takers, &enters), &reason);
+                    self.keep(frames::inside(&self.graph, takers, &enters), &reason);
                     settled.insert(name);
                 }
             }
@@ -193,10 +184,10 @@ impl Flow {
 }
 
 /// A node of the loop that the loop `name` is in; `None` where it is in none.
-fn around(graph: &Graph, takers: &[Vec<NodeId>], name: &str, enters: &[NodeId], frame: &frame::Frame) -> Option<NodeId> {
-    let mut others = frame::frames(graph);
+fn around(graph: &Graph, takers: &[Vec<NodeId>], name: &str, enters: &[NodeId], frame: &frames::Frame) -> Option<NodeId> {
+    let mut others = frames::frames(graph);
     others.remove(name);
-    let is_in = |outer: &Vec<NodeId>| frame::inside(graph, takers, outer).contains(&enters[0]);
+    let is_in = |outer: &Vec<NodeId>| frames::inside(graph, takers, outer).contains(&enters[0]);
     others.values().any(is_in).then(|| {
         let plain = frame.sources.iter().find(|&&id| !is_part(graph.nodes[id].op()));
         *plain.unwrap_or(&frame.sources[0])
@@ -212,18 +203,18 @@ fn chosen(
     sizes: &Sizes,
     rules: &Rules<'_>,
 ) -> Result<(Graph, Vec<(String, Port)>), Reason> {
-    if !branch::is_scalar(graph, by) {
+    if !conditionals::is_scalar(graph, by) {
         return Err("its predicate is no single bool".into());
     }
-    let branches = branch::read(graph, takers, switches)?;
+    let branches = conditionals::read(graph, takers, switches)?;
     let parts = branches.inside.iter().chain(&branches.switches);
     held(graph, parts, rules)?;
     let before = switches.iter().flat_map(|&id| graph.nodes[id].control_inputs.iter().copied());
     let before = before.filter(|id| !branches.inside.contains(id) && !switches.contains(id));
     let waits = waits(graph, &before.collect::<Vec<_>>(), rules)?;
-    let change = branch::choose(graph, takers, by, &branches, sizes, &waits)?;
-    let made: Vec<String> = change.made.iter().map(|(def, _)| def.name.clone()).collect();
-    let after = changed(graph, change, rules)?;
+    let patch = conditionals::choose(graph, takers, by, &branches, sizes, &waits)?;
+    let made: Vec<String> = patch.add.iter().map(|(def, _)| def.name.clone()).collect();
+    let after = patch.apply(graph, rules.preserve)?;
     convertible(&after, made.iter().map(String::as_str), rules)?;
     let name = |id: NodeId| graph.nodes[id].name().to_string();
     let results = branches
@@ -235,12 +226,12 @@ fn chosen(
 
 /// The next loop to look at: one that holds no other that was not looked at.
 fn next_loop(graph: &Graph, settled: &HashSet<String>) -> Option<String> {
-    let frames = frame::frames(graph);
+    let frames = frames::frames(graph);
     let names: Vec<&String> = frames.keys().filter(|name| !settled.contains(*name)).collect();
     let first = names.first()?;
     let takers = graph.takers();
     let holds_open = |name: &String| {
-        let nodes = frame::inside(graph, takers, &frames[name]);
+        let nodes = frames::inside(graph, takers, &frames[name]);
         names
             .iter()
             .any(|&other| other != name && frames[other].iter().any(|id| nodes.contains(id)))
@@ -253,7 +244,7 @@ fn next_loop(graph: &Graph, settled: &HashSet<String>) -> Option<String> {
 /// The graph with the loop `name` unrolled, and the number of its rounds. Err: why it stays.
 fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> Result<(Graph, usize), Reason> {
     let takers = graph.takers();
-    let frame = match frame::read(graph, takers, name, enters) {
+    let frame = match frames::read(graph, takers, name, enters) {
         Ok(frame) => frame,
         Err(Unread::Outer) => return Err("it holds another loop that stays".into()),
         Err(Unread::Because(reason)) => return Err(reason),
@@ -262,11 +253,10 @@ fn unrolled(graph: &Graph, name: &str, enters: &[NodeId], rules: &Rules<'_>) -> 
     let order = segment::topological_order(graph).map_err(|_| Reason::from("the graph has a cycle that is no loop"))?;
     let waits = waits(graph, &frame.sources, rules)?;
     let around = around(graph, takers, name, enters, &frame);
-    let (change, rounds) = unroll::unroll(graph, &frame, takers, &order, around, &waits)?;
+    let (patch, rounds) = unroll::unroll(graph, &frame, takers, &order, around, &waits)?;
     // Names that the graph has already are the loop's borders; they are judged like all others later.
-    let made = change.made.iter().map(|(def, _)| def.name.clone());
-    let made: Vec<String> = made.filter(|name| graph.find(name).is_none()).collect();
-    let after = changed(graph, change, rules)?;
+    let made = patch.new_names(graph);
+    let after = patch.apply(graph, rules.preserve)?;
     convertible(&after, made.iter().map(String::as_str), rules)?;
     Ok((after, rounds))
 }
@@ -307,56 +297,10 @@ fn convertible<'a>(graph: &Graph, names: impl Iterator<Item = &'a str>, rules: &
     Ok(())
 }
 
-/// The graph after `change`, without what only the nodes took that are gone.
-fn changed(graph: &Graph, change: Change, rules: &Rules<'_>) -> Result<Graph, Reason> {
-    let Change { mut gone, made, sources } = change;
-    let name_of = |input: &str| match parse_input(input)? {
-        Input::Control(name) | Input::Data(name, _) => Some(name.to_string()),
-    };
-    let used: HashSet<String> = made
-        .iter()
-        .flat_map(|(def, _)| &def.input)
-        .filter_map(|input| name_of(input))
-        .collect();
-    let takers = graph.takers();
-    let mut waiting = sources;
-    while let Some(id) = waiting.pop() {
-        let node = &graph.nodes[id];
-        let idle = matches!(
-            node.op(),
-            "NoOp" | "Const" | "Identity" | "TensorListReserve" | "TensorListFromTensor"
-        );
-        let needed = used.contains(node.name()) || rules.preserve.contains(node.name());
-        if idle && !needed && takers[id].iter().all(|to| gone.contains(to)) && gone.insert(id) {
-            waiting.extend(node.inputs.iter().map(|port| port.node).chain(node.control_inputs.iter().copied()));
-        }
-    }
-    let again: HashSet<&str> = made.iter().map(|(def, _)| def.name.as_str()).collect();
-    let lost = |&from: &NodeId| gone.contains(&from) && !again.contains(graph.nodes[from].name());
-    let mut shapes = HashMap::with_capacity(graph.nodes.len());
-    let mut nodes: Vec<tf::NodeDef> = Vec::with_capacity(graph.nodes.len());
-    for (_, node) in graph.nodes.iter().enumerate().filter(|(id, _)| !gone.contains(id)) {
-        let mut def = node.def.clone();
-        // A wait for what is gone was for nothing: what the change has to wait for it says itself.
-        if node.control_inputs.iter().any(lost) {
-            let stays = |from: &NodeId| !lost(from);
-            let controls = node.control_inputs.iter().filter(|from| stays(from));
-            let controls = controls.map(|&from| format!("^{}", graph.nodes[from].name()));
-            def.input.truncate(node.inputs.len());
-            def.input.extend(controls);
-        }
-        shapes.insert(def.name.clone(), node.outputs.clone());
-        nodes.push(def);
-    }
-    for (def, outputs) in made {
-        shapes.insert(def.name.clone(), outputs);
-        nodes.push(def);
-    }
-    let def = tf::GraphDef {
-        node: nodes,
-        ..Default::default()
-    };
-    Graph::new(def, shapes).map_err(|error| format!("what would take its place is no graph ({error}); this is a bug in tftrt"))
+/// Why a node is in the way.
+fn node_error(graph: &Graph, id: NodeId, what: &str) -> Reason {
+    let node = &graph.nodes[id];
+    format!("node '{}' ({}) {what}", node.name(), node.op())
 }
 
 #[cfg(test)]

@@ -6,15 +6,16 @@
 //! written; writing an element is a `TensorScatterUpdate`. The size of an element has to be known before the loop: by shape
 //! inference, or as that of a tensor that goes into the loop.
 
-use super::frame::Frame;
+mod new_node;
+mod rewrite;
+mod zeros;
+
+use super::frames::Frame;
+use super::node_error;
 use crate::convert::Reason;
-use crate::graph::{Constant, DType, Graph, NodeId, PartialShape, Port, TensorInfo};
-use crate::optimizer::body::{attr, input_text};
+use crate::graph::{DType, Graph, NewNode, NodeId, PartialShape, Port, TensorInfo};
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use tf::attr_value::Value;
-
-type Made = (tf::NodeDef, Vec<TensorInfo>);
 
 /// A size that is known before the loop.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ pub struct Lists {
     /// The lists that are written, by the variables that begin with them. TensorFlow makes one `TensorListReserve` of two that are
     /// alike: two variables, or two loops, may begin with one, and their elements are of different sizes all the same.
     written: BTreeMap<usize, Written>,
-    made: Vec<Made>,
+    made: Vec<NewNode>,
 }
 
 /// A list that the loop writes.
@@ -46,11 +47,6 @@ struct Written {
     info: TensorInfo,
     /// The tensor of zeros that it begins as.
     empty: Option<String>,
-}
-
-fn because(graph: &Graph, id: NodeId, what: &str) -> Reason {
-    let node = &graph.nodes[id];
-    format!("node '{}' ({}) {what}", node.name(), node.op())
 }
 
 fn is_variant(graph: &Graph, port: Port) -> bool {
@@ -86,7 +82,7 @@ pub fn read(graph: &Graph, frame: &Frame, takers: &[Vec<NodeId>], heads: &BTreeM
         let info = match graph.nodes[from.node].op() {
             "TensorListReserve" => {
                 let written = reads().find_map(|port| written(graph, takers, port));
-                let written = written.ok_or_else(|| because(graph, from.node, "makes a list that the loop does not write"))?;
+                let written = written.ok_or_else(|| node_error(graph, from.node, "makes a list that the loop does not write"))?;
                 lists.reserve(graph, at, from, written)?
             }
             _ => lists.given(graph, variable.first)?,
@@ -126,7 +122,11 @@ impl Lists {
         let info = node.inputs.first().and_then(|&port| graph.info(port));
         match (node.op(), info) {
             ("TensorListFromTensor", Some(info)) => Ok(info.clone()),
-            _ => Err(because(graph, from.node, "gives a variant that is no list of tensors known here")),
+            _ => Err(node_error(
+                graph,
+                from.node,
+                "gives a variant that is no list of tensors known here",
+            )),
         }
     }
 
@@ -142,13 +142,13 @@ impl Lists {
             }
             match node.op() {
                 "Identity" => self.follow(graph, frame, takers, Port { node: to, index: 0 }, info)?,
-                "TensorListSetItem" if node.inputs.get(2) == Some(&port) => return Err(because(graph, to, "writes a list into a list")),
+                "TensorListSetItem" if node.inputs.get(2) == Some(&port) => return Err(node_error(graph, to, "writes a list into a list")),
                 "TensorListSetItem" if node.attr_b("resize_if_index_out_of_bounds") == Some(true) => {
-                    return Err(because(graph, to, "may make its list larger"));
+                    return Err(node_error(graph, to, "may make its list larger"));
                 }
                 "TensorListSetItem" => self.follow(graph, frame, takers, Port { node: to, index: 0 }, info)?,
                 "TensorListGetItem" | "Exit" | "NextIteration" | "Switch" | "Merge" => {}
-                _ => return Err(because(graph, to, "takes a list of tensors")),
+                _ => return Err(node_error(graph, to, "takes a list of tensors")),
             }
         }
         Ok(())
@@ -156,7 +156,7 @@ impl Lists {
 
     /// The tensor that stands for the list that `from` makes for variable `at`, whose elements are like `item`.
     fn reserve(&mut self, graph: &Graph, at: usize, from: Port, item: Port) -> Result<TensorInfo, Reason> {
-        let unknown = || because(graph, from.node, "makes a list of elements of unknown rank");
+        let unknown = || node_error(graph, from.node, "makes a list of elements of unknown rank");
         let item_info = graph.info(item).ok_or_else(unknown)?;
         let dims = item_info.shape.dims().ok_or_else(unknown)?;
         let count = *graph.nodes[from.node].inputs.get(1).ok_or_else(unknown)?;
@@ -191,83 +191,19 @@ impl Lists {
         list.or_else(|| self.info(graph, first))
     }
 
-    /// Makes the tensor of zeros that variable `at` begins as: elements of the sizes `dims`, each known or that of an axis of a tensor;
-    /// `None` where it is not known.
+    /// Makes the tensor of zeros that variable `at` begins as. `dims` are the sizes of an element; `None` if they are not known.
+    ///
+    /// # Errors
+    /// The sizes are not known before the loop.
     pub fn fill(&mut self, graph: &Graph, at: usize, dims: Option<&[Size]>) -> Result<(), Reason> {
-        let Some(Written { from, info, .. }) = self.written.get(&at).cloned() else {
+        let Some(Written { from, info, .. }) = self.written.get(&at) else {
             return Ok(());
         };
-        let dtype = info.dtype;
-        let unknown = || because(graph, from.node, "makes a list whose elements' size is not known before the loop");
-        let dims = dims.ok_or_else(unknown)?;
+        let unknown = || node_error(graph, from.node, "makes a list whose elements' size is not known before the loop");
+        let prefix = self.prefix(graph, *from);
         let count = *graph.nodes[from.node].inputs.get(1).ok_or_else(unknown)?;
-        let own = self.prefix(graph, from);
-        let mut parts = vec![input_text(graph.nodes[count.node].name(), count.index)];
-        let mut shape = vec![None];
-        let scalar = |value: i32| Constant {
-            dtype: DType::INT32,
-            dims: Vec::new(),
-            data: value.to_le_bytes().to_vec().into(),
-        };
-        let made = |name: String, op: &str, input: Vec<String>, attrs: Vec<(&str, Value)>, dtype: DType, dims: Vec<Option<i64>>| -> Made {
-            let def = tf::NodeDef {
-                name,
-                op: op.into(),
-                input,
-                attr: attrs.into_iter().map(|(name, value)| (name.to_string(), attr(value))).collect(),
-                ..Default::default()
-            };
-            let shape = PartialShape(Some(dims));
-            (def, vec![TensorInfo { dtype, shape }])
-        };
-        let int = || Value::Type(DType::INT32.0);
-        for (axis, &dim) in dims.iter().enumerate() {
-            let part = format!("{own}_dim_{axis}");
-            if let Size::Known(dim) = dim {
-                let dim = i32::try_from(dim).map_err(|_| unknown())?;
-                self.made.push(constant(&part, &scalar(dim)));
-                shape.push(Some(dim.into()));
-            } else if let Size::Of(port, place) = dim {
-                let info = graph.info(port).ok_or_else(unknown)?;
-                let (t, rank) = (info.dtype, info.shape.rank().ok_or_else(unknown)? as i64);
-                let (whole, at, zero) = (format!("{part}/shape"), format!("{part}/at"), format!("{part}/axis"));
-                let of = input_text(graph.nodes[port.node].name(), port.index);
-                let attrs = vec![("T", Value::Type(t.0)), ("out_type", int())];
-                self.made
-                    .push(made(whole.clone(), "Shape", vec![of], attrs, DType::INT32, vec![Some(rank)]));
-                self.made.push(constant(&at, &scalar(place as i32)));
-                self.made.push(constant(&zero, &scalar(0)));
-                let attrs = vec![
-                    ("Tparams", int()),
-                    ("Tindices", int()),
-                    ("Taxis", int()),
-                    ("batch_dims", Value::I(0)),
-                ];
-                self.made.push(made(
-                    part.clone(),
-                    "GatherV2",
-                    vec![whole, at, zero],
-                    attrs,
-                    DType::INT32,
-                    Vec::new(),
-                ));
-                shape.push(None);
-            }
-            parts.push(part);
-        }
-        let (packed, zero, zeros) = (format!("{own}_dims"), format!("{own}_zero"), format!("{own}_zeros"));
-        let size = parts.len() as i64;
-        let attrs = vec![("T", int()), ("N", Value::I(size)), ("axis", Value::I(0))];
-        self.made
-            .push(made(packed.clone(), "Pack", parts, attrs, DType::INT32, vec![Some(size)]));
-        let nothing = Constant {
-            dtype,
-            dims: Vec::new(),
-            data: vec![0; dtype.size()].into(),
-        };
-        self.made.push(constant(&zero, &nothing));
-        let attrs = vec![("T", Value::Type(dtype.0)), ("index_type", int())];
-        self.made.push(made(zeros.clone(), "Fill", vec![packed, zero], attrs, dtype, shape));
+        let (zeros, mut made) = zeros::make(graph, &prefix, info.dtype, count, dims.ok_or_else(unknown)?).ok_or_else(unknown)?;
+        self.made.append(&mut made);
         if let Some(list) = self.written.get_mut(&at) {
             list.empty = Some(zeros);
         }
@@ -286,7 +222,7 @@ impl Lists {
     }
 
     /// What was made before the loop; `around` is a node that says which part of the graph that is.
-    pub fn made(&self, around: Option<&str>) -> Vec<Made> {
+    pub fn made(&self, around: Option<&str>) -> Vec<NewNode> {
         let mut made = self.made.clone();
         for (def, _) in made.iter_mut().filter(|(def, _)| def.input.is_empty()) {
             def.input.extend(around.map(|name| format!("^{name}")));
@@ -321,101 +257,20 @@ impl Lists {
         known.or_else(|| self.infos.get(&port)).cloned()
     }
 
-    /// What stands for the node `def`, which is node `id` of the loop with its inputs renamed; `None` where that is the node itself.
-    pub fn rewrite(&self, graph: &Graph, id: NodeId, def: &tf::NodeDef) -> Result<Option<Vec<Made>>, Reason> {
+    /// The nodes that stand for `def`, which is node `id` of the loop with its inputs renamed; `None` if it stays as it is.
+    ///
+    /// # Errors
+    /// The node takes a list and is none that is known here.
+    pub fn rewrite(&self, graph: &Graph, id: NodeId, def: &tf::NodeDef) -> Result<Option<Vec<NewNode>>, Reason> {
         let node = &graph.nodes[id];
-        let list = node.inputs.first().and_then(|port| self.infos.get(port));
-        let Some(list) = list else {
+        let Some(list) = node.inputs.first().and_then(|port| self.infos.get(port)) else {
             return match node.inputs.iter().any(|&port| is_variant(graph, port)) {
-                true => Err(because(graph, id, "takes a list of tensors that is not known here")),
+                true => Err(node_error(graph, id, "takes a list of tensors that is not known here")),
                 false => Ok(None),
             };
         };
-        let int = || attr(Value::Type(DType::INT32.0));
-        let dtype = || attr(Value::Type(list.dtype.0));
-        let ints = |name: String, values: &[i32], dims: &[i64]| {
-            let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let value = Constant {
-                dtype: DType::INT32,
-                dims: dims.to_vec(),
-                data: data.into(),
-            };
-            constant(&name, &value)
-        };
-        let new = |name: &str, op: &str, input: Vec<String>, attrs: Vec<(&str, tf::AttrValue)>, info: TensorInfo| -> Made {
-            let def = tf::NodeDef {
-                name: name.into(),
-                op: op.into(),
-                input,
-                attr: attrs.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
-                ..Default::default()
-            };
-            (def, vec![info])
-        };
-        let (name, input) = (def.name.as_str(), &def.input);
-        let axis = format!("{name}/tftrt_axis");
-        let made = match node.op() {
-            "Identity" => vec![new(name, "Identity", input.clone(), vec![("T", dtype())], list.clone())],
-            "TensorListGetItem" => {
-                let rest = list.shape.dims().map(|dims| dims.iter().skip(1).copied().collect());
-                let item = node.outputs.first().cloned().filter(|info| info.shape.rank().is_some());
-                let item = item.unwrap_or(TensorInfo {
-                    dtype: list.dtype,
-                    shape: PartialShape(rest),
-                });
-                let attrs = vec![
-                    ("Tparams", dtype()),
-                    ("Tindices", int()),
-                    ("Taxis", int()),
-                    ("batch_dims", attr(Value::I(0))),
-                ];
-                let taken = vec![input[0].clone(), input[1].clone(), axis.clone()];
-                vec![ints(axis, &[0], &[]), new(name, "GatherV2", taken, attrs, item)]
-            }
-            "TensorListSetItem" => {
-                let (at, square, item) = (
-                    format!("{name}/tftrt_at"),
-                    format!("{name}/tftrt_square"),
-                    format!("{name}/tftrt_item"),
-                );
-                let known = |dims: Vec<Option<i64>>, dtype| TensorInfo {
-                    dtype,
-                    shape: PartialShape(Some(dims)),
-                };
-                let mut dims = list.shape.dims().unwrap_or_default().to_vec();
-                if let Some(first) = dims.first_mut() {
-                    *first = Some(1);
-                }
-                let place = vec![("T", int()), ("Tshape", int())];
-                vec![
-                    ints(square.clone(), &[1, 1], &[2]),
-                    ints(axis.clone(), &[0], &[]),
-                    new(
-                        &at,
-                        "Reshape",
-                        vec![input[1].clone(), square],
-                        place,
-                        known(vec![Some(1), Some(1)], DType::INT32),
-                    ),
-                    new(
-                        &item,
-                        "ExpandDims",
-                        vec![input[2].clone(), axis],
-                        vec![("T", dtype()), ("Tdim", int())],
-                        known(dims, list.dtype),
-                    ),
-                    new(
-                        name,
-                        "TensorScatterUpdate",
-                        vec![input[0].clone(), at, item],
-                        vec![("T", dtype()), ("Tindices", int())],
-                        list.clone(),
-                    ),
-                ]
-            }
-            _ => return Err(because(graph, id, "takes a list of tensors")),
-        };
-        Ok(Some(made))
+        let made = rewrite::nodes(node, def, list);
+        made.map(Some).ok_or_else(|| node_error(graph, id, "takes a list of tensors"))
     }
 
     /// What is known of the tensor that the node `stack` makes of a list.
@@ -423,30 +278,6 @@ impl Lists {
         let known = graph.nodes[stack].outputs.first().filter(|info| info.shape.rank().is_some());
         known.unwrap_or(list).clone()
     }
-}
-
-fn constant(name: &str, value: &Constant) -> Made {
-    let tensor = tf::TensorProto {
-        dtype: value.dtype.0,
-        tensor_shape: Some(PartialShape::from_dims(&value.dims).to_proto()),
-        tensor_content: value.data.clone(),
-        ..Default::default()
-    };
-    let def = tf::NodeDef {
-        name: name.into(),
-        op: "Const".into(),
-        attr: [
-            ("dtype".to_string(), attr(Value::Type(value.dtype.0))),
-            ("value".to_string(), attr(Value::Tensor(tensor))),
-        ]
-        .into(),
-        ..Default::default()
-    };
-    let info = TensorInfo {
-        dtype: value.dtype,
-        shape: PartialShape::from_dims(&value.dims),
-    };
-    (def, vec![info])
 }
 
 /// The nodes that make a tensor of the list that `exit` gives; what hands the list on is added to `gone`.
@@ -465,7 +296,7 @@ pub fn stacks(graph: &Graph, takers: &[Vec<NodeId>], exit: NodeId, gone: &mut Ha
             match node.op() {
                 "Identity" if gone.insert(to) => exits.push(to),
                 "TensorListStack" => found.push(to),
-                _ => return Err(because(graph, to, "takes a list of tensors that the loop gives")),
+                _ => return Err(node_error(graph, to, "takes a list of tensors that the loop gives")),
             }
         }
     }

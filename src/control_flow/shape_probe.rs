@@ -5,8 +5,8 @@
 //! that comes out as such a number is that size, whatever it will be. Done twice, with other primes, nothing is taken for one that
 //! only happens to be equal.
 
+use crate::graph::native_segment::attr;
 use crate::graph::{Input, PartialShape, TensorInfo, annotated_outputs, parse_input};
-use crate::optimizer::body::attr;
 use crate::proto::tensorflow as tf;
 use std::collections::HashMap;
 use tf::attr_value::{ListValue, Value};

@@ -2,10 +2,11 @@
 //!
 //! What comes from around comes in by `_Arg` nodes, and large constants with it: they stay outside, so that they are there once.
 
-use super::lists::Lists;
+use super::node_error;
+use super::tensor_lists::Lists;
 use crate::convert::Reason;
-use crate::graph::{DType, Graph, NodeId, Port, TensorInfo, annotate, inner};
-use crate::optimizer::body::{attr, input_text};
+use crate::graph::native_segment::{attr, input_text};
+use crate::graph::{DType, Graph, NewNode, NodeId, Port, TensorInfo, annotate, inner};
 use crate::proto::tensorflow as tf;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tf::attr_value::{ListValue, Value};
@@ -36,7 +37,7 @@ impl Args {
 }
 
 /// A part of the graph that is to be a graph of its own.
-pub struct Part<'a> {
+pub struct Subgraph<'a> {
     pub graph: &'a Graph,
     pub lists: &'a Lists,
     /// Nodes and edges of it, in order.
@@ -48,15 +49,11 @@ pub struct Part<'a> {
     pub outside: &'a dyn Fn(Port) -> Option<Port>,
 }
 
-pub fn because(graph: &Graph, id: NodeId, what: &str) -> Reason {
-    let node = &graph.nodes[id];
-    format!("node '{}' ({}) {what}", node.name(), node.op())
-}
-
 fn list(value: ListValue) -> tf::AttrValue {
     attr(Value::List(value))
 }
 
+/// An attribute with the types of `infos`.
 pub fn types<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> tf::AttrValue {
     list(ListValue {
         r#type: infos.map(|info| info.dtype.0).collect(),
@@ -64,6 +61,7 @@ pub fn types<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> tf::AttrValue {
     })
 }
 
+/// An attribute with the shapes of `infos`.
 pub fn shapes<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> tf::AttrValue {
     list(ListValue {
         shape: infos.map(|info| info.shape.to_proto()).collect(),
@@ -71,6 +69,7 @@ pub fn shapes<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> tf::AttrValue 
     })
 }
 
+/// An `_Arg` or `_Retval` node of index `at`.
 pub fn border(name: String, op: &str, at: usize, dtype: DType, input: Option<String>) -> tf::NodeDef {
     tf::NodeDef {
         name,
@@ -85,9 +84,9 @@ pub fn border(name: String, op: &str, at: usize, dtype: DType, input: Option<Str
     }
 }
 
-impl Part<'_> {
+impl Subgraph<'_> {
     pub fn info(&self, port: Port) -> Result<TensorInfo, Reason> {
-        let unknown = || because(self.graph, port.node, &format!("has an output {} of unknown type", port.index));
+        let unknown = || node_error(self.graph, port.node, &format!("has an output {} of unknown type", port.index));
         self.lists.info(self.graph, port).ok_or_else(unknown)
     }
 
@@ -143,7 +142,7 @@ impl Part<'_> {
             let node = &self.graph.nodes[id];
             let inputs = node.inputs.iter().map(|&port| text(port)).collect::<Result<Vec<_>, _>>()?;
             if node.outputs.is_empty() {
-                return Err(because(self.graph, id, "has outputs of unknown type"));
+                return Err(node_error(self.graph, id, "has outputs of unknown type"));
             }
             let mut def = node.def.clone();
             def.input = inputs;
@@ -164,8 +163,8 @@ impl Part<'_> {
     }
 }
 
-/// The nodes that `results` are computed by, in order, up to the tensors at which `ends`.
-pub fn behind(graph: &Graph, results: &[Port], order: &[NodeId], ends: impl Fn(Port) -> bool) -> Vec<NodeId> {
+/// The nodes that compute `results`, in order, back to the tensors for which `ends` holds.
+pub fn backward_slice(graph: &Graph, results: &[Port], order: &[NodeId], ends: impl Fn(Port) -> bool) -> Vec<NodeId> {
     let mut needed: HashSet<NodeId> = HashSet::new();
     let mut waiting: Vec<Port> = results.iter().copied().filter(|&port| !ends(port)).collect();
     while let Some(port) = waiting.pop() {
@@ -176,7 +175,8 @@ pub fn behind(graph: &Graph, results: &[Port], order: &[NodeId], ends: impl Fn(P
     order.iter().copied().filter(|id| needed.contains(id)).collect()
 }
 
-pub fn fresh(graph: &Graph, base: String) -> String {
+/// `base`, or with the first number behind it that makes it a name that no node has.
+pub fn unused_name(graph: &Graph, base: String) -> String {
     let numbered = (1..).map(|n| format!("{base}_{n}"));
     let mut names = std::iter::once(base.clone()).chain(numbered);
     names.find(|name| graph.find(name).is_none()).unwrap_or(base)
@@ -199,7 +199,7 @@ pub fn device(graph: &Graph, nodes: &[NodeId]) -> String {
 }
 
 /// Constants that come out of a part, where `around` says what their part of the graph is.
-pub fn taken_out(graph: &Graph, ids: &BTreeSet<NodeId>, around: Option<NodeId>) -> Vec<(tf::NodeDef, Vec<TensorInfo>)> {
+pub fn taken_out(graph: &Graph, ids: &BTreeSet<NodeId>, around: Option<NodeId>) -> Vec<NewNode> {
     let made = ids.iter().map(|&id| {
         let mut def = graph.nodes[id].def.clone();
         def.attr.remove("_class");
@@ -209,8 +209,8 @@ pub fn taken_out(graph: &Graph, ids: &BTreeSet<NodeId>, around: Option<NodeId>) 
     made.collect()
 }
 
-/// A node that gives `from` under the name of `id`.
-pub fn hands_on(graph: &Graph, id: NodeId, from: &str, info: &TensorInfo) -> (tf::NodeDef, Vec<TensorInfo>) {
+/// An Identity of `from` with the name of node `id`.
+pub fn identity_node(graph: &Graph, id: NodeId, from: &str, info: &TensorInfo) -> NewNode {
     let def = tf::NodeDef {
         name: graph.nodes[id].name().into(),
         op: "Identity".into(),
