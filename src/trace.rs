@@ -1,6 +1,6 @@
 //! Ranges for profilers: TensorFlow's (TraceMe, seen in TensorBoard) and NVTX (seen in Nsight Systems).
 
-use crate::engine::cuda::nvtx;
+use crate::cuda::nvtx;
 use std::ffi::CStr;
 use std::sync::OnceLock;
 

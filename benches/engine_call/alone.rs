@@ -3,7 +3,7 @@
 use crate::graph::{WIDTH, segment_body};
 use std::sync::Arc;
 use tftrt::convert::{Options, convert};
-use tftrt::engine::cuda::Stream;
+use tftrt::cuda::Stream;
 use tftrt::engine::{Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, TensorView, backend_for};
 use tftrt::graph::{DType, Graph, PartialShape, TensorInfo};
 use tftrt::profile::Profile;

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<(), String> {
     environment::set()?;
-    if let Some(why) = tftrt::tf::load_error() {
+    if let Some(why) = tftrt::plugin::load_error() {
         return Err(format!("tftrt is not registered: {why}"));
     }
     let session = Session::new(&graph::graph())?;

@@ -3,7 +3,7 @@
 use crate::arguments::Arguments;
 use crate::text;
 use std::path::Path;
-use tftrt::engine::cuda::{self, Block, Stream};
+use tftrt::cuda::{self, Block, Stream};
 use tftrt::engine::tensorrt::safe;
 use tftrt::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, TensorView};
 use tftrt::graph::DType;

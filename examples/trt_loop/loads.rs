@@ -4,7 +4,7 @@ use crate::arguments::{Arguments, Until};
 use crate::feed::Feed;
 use crate::text;
 use std::sync::Arc;
-use tftrt::engine::cuda::{self, OwnStream, Stream};
+use tftrt::cuda::{self, OwnStream, Stream};
 use tftrt::engine::tensorrt::{safe, sys};
 
 /// Loads before the first look at the memory: what is made once is made then.

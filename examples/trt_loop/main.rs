@@ -22,7 +22,7 @@ mod speed;
 
 use arguments::{Arguments, parse};
 use std::process::ExitCode;
-use tftrt::engine::cuda;
+use tftrt::cuda;
 use tftrt::engine::tensorrt::safe;
 
 fn text(error: impl std::fmt::Display) -> String {

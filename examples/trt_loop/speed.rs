@@ -5,7 +5,7 @@ use crate::feed::Feed;
 use crate::text;
 use std::sync::Arc;
 use std::time::Instant;
-use tftrt::engine::cuda::{self, Graph, OwnStream, Stream};
+use tftrt::cuda::{self, Graph, OwnStream, Stream};
 use tftrt::engine::tensorrt::{safe, sys};
 
 pub fn run(arguments: &Arguments, library: &Arc<sys::Library>) -> Result<serde_json::Value, String> {

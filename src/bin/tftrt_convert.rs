@@ -78,7 +78,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Some(why) = tftrt::tf::load_error() {
+    if let Some(why) = tftrt::plugin::load_error() {
         eprintln!("tftrt-convert: {why}");
         return ExitCode::FAILURE;
     }

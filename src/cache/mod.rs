@@ -3,11 +3,7 @@
 //! One lock guards the whole state, and is held only for look-ups and insertions in memory: never while an engine is built,
 //! run, waited for or dropped.
 
-pub mod disk;
 mod flight;
-pub mod linger;
-pub mod pool;
-pub mod relay;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -28,7 +24,7 @@ use std::sync::Arc;
 /// The input shapes that an engine was made for.
 pub type Key = Vec<Vec<i64>>;
 
-/// So many failed keys are remembered; beyond, the one that was asked for longest ago is forgotten.
+/// Maximum number of failed keys to remember; the least recently used one is dropped first.
 pub const REMEMBERED_FAILURES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// Which calls an engine serves.

@@ -20,9 +20,7 @@ use super::{BadValues, Reason};
 use crate::graph::{Constant, DType, Graph, NodeId, PartialShape, Port, TensorInfo};
 use std::collections::HashMap;
 
-/// The name of the model's output, of type bool and shape [1], that says whether native TensorFlow takes the call. A model for which nothing
-/// has to hold has none.
-pub const OUTPUT: &str = "tftrt_valid";
+pub use crate::engine::model::VALID_OUTPUT as OUTPUT;
 
 /// The shape of what has to hold.
 pub fn shape() -> PartialShape {

@@ -20,7 +20,8 @@ mod size;
 mod value;
 mod view;
 
-use crate::graph::{DType, Graph, Node, NodeId, PartialShape, Port, TensorInfo};
+pub use crate::engine::model::{BadValues, Binding, Model, Quantization};
+use crate::graph::{DType, Graph, Node, NodeId, Port, TensorInfo};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
 use guard::Guards;
@@ -30,32 +31,6 @@ pub use shape_inputs::shape_inputs;
 use std::collections::HashMap;
 use value::{Form, Value};
 use view::View;
-
-/// One input or output of a converted segment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Binding {
-    pub name: String,
-    pub dtype: DType,
-    pub shape: PartialShape,
-}
-
-/// A segment in ONNX. Input `i` belongs to the segment's `_Arg` of index `i`, output `i` to its `_Retval` of index `i`; the one named
-/// [`guard::OUTPUT`], if there is one, is the last and is none of them.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// A serialized `onnx.ModelProto`.
-    pub onnx: bytes::Bytes,
-    pub inputs: Vec<Binding>,
-    pub outputs: Vec<Binding>,
-    /// Whether tensors are kept in int8: there are QuantizeLinear nodes.
-    pub int8: bool,
-    /// Whether tensors are rounded to bfloat16: there are Casts to it.
-    pub bfloat16: bool,
-    /// A node whose int64 numbers int32 may not hold, if there is one: what has no int64 cannot compute them.
-    pub int64: Option<String>,
-    /// A node that adds up integers whose sums float32 may not hold, if there is one: what adds up in float32 cannot compute them.
-    pub wide_sum: Option<String>,
-}
 
 /// The order in which images lie inside an engine. ONNX's operations on images take channels first; TensorFlow's default is last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,27 +74,6 @@ pub fn supported_ops() -> impl Iterator<Item = &'static str> {
     ops::all()
         .map(|c| c.op)
         .filter(|op| crate::graph::inner::functions_of(op).is_none())
-}
-
-/// What becomes of the nodes that a quantised model has (FakeQuant*, QuantizeAndDequantize*).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Quantization {
-    /// Arithmetic in float32, step by step as TensorFlow's kernels do it: the same numbers, in every engine.
-    #[default]
-    Arithmetic,
-    /// QuantizeLinear and DequantizeLinear where the range is that of signed 8-bit steps around zero, which is what makes TensorRT
-    /// compute in INT8; arithmetic elsewhere. A value halfway between two steps may go to the other one.
-    Int8,
-}
-
-/// What becomes of a call that native TensorFlow refuses, or answers on its device alone: an index outside of its range, sizes that do not fit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BadValues {
-    /// As on a GPU: what is outside reads zeros and writes nothing.
-    #[default]
-    Zeroed,
-    /// As on a CPU: the model says by one more output, [`guard::OUTPUT`], whether the call is good.
-    Told,
 }
 
 /// What may be chosen of a conversion.

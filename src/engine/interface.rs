@@ -93,7 +93,7 @@ pub fn check_outputs(shapes: &[Vec<i64>], count: usize, known: &[PartialShape]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::cuda::Stream;
+    use crate::cuda::Stream;
     use crate::engine::{Bound, TensorView};
 
     struct Node<'a> {

@@ -1,18 +1,19 @@
 //! Engines: what builds them, what runs them, and the container they are kept in.
 
 pub mod asset;
-pub mod cuda;
 pub mod inspect;
 pub mod interface;
 mod library_file;
+pub mod model;
 pub mod onnxruntime;
 pub mod place;
 pub mod plan;
 pub mod tensorrt;
 
-use crate::convert::{BadValues, Model, Quantization};
+use crate::cuda;
 use crate::graph::{DType, elements};
 use crate::profile::Profile;
+use model::{BadValues, Model, Quantization};
 use std::sync::Arc;
 use std::time::Duration;
 

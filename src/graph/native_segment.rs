@@ -8,6 +8,9 @@ pub const INPUT_PREFIX: &str = "TensorRTInputPH_";
 /// Name of the `_Retval` node of an engine's output, before the output's index.
 pub const OUTPUT_PREFIX: &str = "TensorRTOutputPH_";
 
+/// The node's attribute: 64 hexadecimal digits.
+pub const SEGMENT_HASH: &str = "_tftrt_segment_hash";
+
 /// An attribute of that value.
 pub fn attr(value: Value) -> tf::AttrValue {
     tf::AttrValue { value: Some(value) }

@@ -1,8 +1,8 @@
 //! The attributes of a TRTEngineOp node (contract, section 1; op_defs/TRTEngineOp.pbtxt).
 
 use crate::engine::{Precision, plan};
+use crate::graph::native_segment::SEGMENT_HASH;
 use crate::graph::{DType, PartialShape};
-use crate::optimizer::SEGMENT_HASH;
 use crate::profile::Strategy;
 use crate::proto::tensorflow as tf;
 use crate::tf::{Code, Status};

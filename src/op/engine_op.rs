@@ -16,7 +16,7 @@ use crate::cache::{Begin, EngineCache, Found, Hit, Key, Lookup, Mode};
 use crate::engine::{Backend, Engine, EngineError, Gpu, Run, backend_for};
 use crate::proto::tensorflow as tf;
 use crate::settings::{BuildPolicy, Settings};
-use crate::tf::{Call, Code, Handle, NativeFunction, Status};
+use crate::tf::{Call, Code, Handle, Kernel, NativeFunction, Status};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -48,6 +48,12 @@ struct Ran {
     at_once: bool,
 }
 
+impl Kernel for EngineOp {
+    fn compute(&self, call: Call) {
+        self.run(call);
+    }
+}
+
 impl EngineOp {
     /// From a serialized `NodeDef`; `gpu` tells the device of the kernel.
     pub fn new(node_def: Bytes, gpu: bool) -> Result<EngineOp, Status> {
@@ -64,7 +70,7 @@ impl EngineOp {
     }
 
     /// Runs one call: on an engine, else natively, else it fails with the reason of both.
-    pub fn compute(&self, call: Call) {
+    fn run(&self, call: Call) {
         let begun = Instant::now();
         let resource = match self.resource(&call) {
             Ok(resource) => resource,
@@ -95,6 +101,8 @@ impl EngineOp {
             return Ok(known);
         }
         let found = call.resource(&self.attrs.engine, self.attrs.capacity)?;
+        let another = |_| Status::new(Code::Internal, format!("'{}' is another resource", self.attrs.engine));
+        let found = found.downcast::<Resource>().map_err(another)?;
         found.owned_by_call();
         found.known_by(self.attrs.key());
         *self.resource.write() = Arc::downgrade(&found);

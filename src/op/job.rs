@@ -13,11 +13,10 @@ use crate::engine::tensorrt;
 use crate::engine::{Backend, BuildRequest, Engine, Precision};
 use crate::files;
 use crate::graph::native_segment::INPUT_PREFIX;
-use crate::metrics;
 use crate::process::at_exit;
 use crate::profile::{Bounds, Profile};
 use crate::settings::Settings;
-use crate::tf::tensor_float_32_enabled;
+use crate::tf::{record_build_seconds, tensor_float_32_enabled};
 use crate::trace;
 use bytes::Bytes;
 use serde_json::json;
@@ -83,7 +82,7 @@ impl Job {
         at_exit("TensorRT's builders", tensorrt::close);
         let begun = Instant::now();
         let engine = self.backend.build(&request).map_err(|e| e.to_string())?;
-        metrics::built(begun.elapsed());
+        record_build_seconds(begun.elapsed().as_secs_f64());
         tracing::debug!(
             "{}: the engine was built in {:.3} s, with {} bytes of workspace at most, for {}",
             self.attrs.node,

@@ -1,4 +1,4 @@
-//! TRTEngineOp: from a call to an engine that serves it, or to the native segment (contract, section 2).
+//! TRTEngineOp: from a call to an engine that serves it, or to the native segment.
 
 mod asset_file;
 mod attrs;
@@ -6,6 +6,7 @@ mod background;
 mod bare;
 pub mod calibration;
 mod engine_op;
+mod engine_resource;
 mod engines;
 mod fallback;
 mod functions;

@@ -26,7 +26,6 @@ mod segment_hash;
 mod work_item;
 
 pub use params::{DEFAULT_MINIMUM_SEGMENT_SIZE, Params};
-pub use segment_hash::ATTRIBUTE as SEGMENT_HASH;
 
 use crate::convert::{self, Reason};
 use crate::files;

@@ -5,7 +5,8 @@ use super::check::{self, Wrong};
 use super::names::{engine_name, native_segment_name};
 use super::rewrite::Engine;
 use super::{Context, Params, engine_node, inner_functions, segment_hash};
-use crate::graph::{Graph, native_segment::attr};
+use crate::graph::Graph;
+use crate::graph::native_segment::{SEGMENT_HASH, attr};
 use crate::proto::tensorflow as tf;
 use crate::segment::{Device, Segment};
 use prost::Message as _;
@@ -97,8 +98,7 @@ impl Outliner<'_> {
             &cut,
             self.default_device,
         );
-        node.attr
-            .insert(segment_hash::ATTRIBUTE.into(), attr(Value::S(segment_hash.into())));
+        node.attr.insert(SEGMENT_HASH.into(), attr(Value::S(segment_hash.into())));
         Ok((Engine { cut, node }, functions))
     }
 }

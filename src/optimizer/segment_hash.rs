@@ -9,9 +9,6 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tf::attr_value::Value;
 
-/// The node's attribute: 64 hexadecimal digits.
-pub const ATTRIBUTE: &str = "_tftrt_segment_hash";
-
 /// The SHA-256 of what a segment computes: ops, names, edges, attributes and weights; not devices, nor hints of TensorFlow's.
 pub fn of(body: &tf::GraphDef) -> String {
     let mut hash = Sha256::new();

@@ -69,7 +69,7 @@ pub const LOG_MODULES: &[LogModule] = &[
     LogModule {
         name: "timing_cache",
         aliases: &[],
-        targets: &["tftrt::engine::tensorrt::safe::timing", "tftrt::cache::disk"],
+        targets: &["tftrt::engine::tensorrt::safe::timing", "tftrt::disk_cache"],
         first: "the timing caches that builds begin with and share",
         second: "nothing more",
     },

@@ -1,17 +1,17 @@
 //! One invocation of TRTEngineOp, in safe Rust.
 
+use super::contents::LargeContents;
 use super::device;
-use super::entry::LargeContents;
 use super::ffi::{self, ResourceRef};
 use super::status::{Code, Status};
-use crate::engine::cuda::Stream;
+use crate::cuda::Stream;
 use crate::engine::interface::check_outputs;
 use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, TensorView};
 use crate::fault::{self, Fault, Point};
 use crate::graph::{DType, PartialShape, contents, elements};
-use crate::op::Resource;
 use bytes::Bytes;
 use cxx::UniquePtr;
+use std::any::Any;
 use std::sync::Arc;
 
 /// The call and, read once, the shapes of its inputs. It ends by being finished, failed or run natively; dropped
@@ -63,12 +63,12 @@ impl Call {
         self.raw.device_name()
     }
 
-    /// The state that all instances of engine `name` on this device share; made where absent.
-    pub fn resource(&self, name: &str, capacity: i64) -> Result<Arc<Resource>, Status> {
+    /// What all instances of engine `name` on this device share; made if absent. It is what the hook for resources makes.
+    pub fn resource(&self, name: &str, capacity: i64) -> Result<Arc<dyn Any + Send + Sync>, Status> {
         let mut outcome = ffi::Outcome::default();
         let found: UniquePtr<ResourceRef> = self.raw.resource(name, capacity, &mut outcome);
         outcome.check()?;
-        Ok(found.state().0.clone())
+        Ok(found.state().get()?.clone().as_any())
     }
 
     /// Makes a function ready to run on this call's device. `function` is a serialized `NameAttrList`. To be kept by the call's kernel

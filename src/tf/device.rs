@@ -1,7 +1,7 @@
 //! A GPU of TensorFlow's, and its memory.
 
 use super::ffi::{self, GpuHandle};
-use crate::engine::cuda::{Context, Stream};
+use crate::cuda::{Context, Stream};
 use crate::engine::{DeviceMemory, Gpu};
 use parking_lot::Mutex;
 use std::collections::HashMap;

@@ -1,20 +1,19 @@
 //! The functions that TensorFlow calls. None lets a panic out: each gives an `Outcome`, or fails its call.
 
 use super::call::Call;
+use super::contents::Contents;
 use super::device;
 use super::ffi::{self, Blob, OptimizerItem, Outcome, Rewritten};
-use super::host::{self, TensorflowHost};
+use super::hooks::{EngineResource, GraphPass, Kernel, PassItem, hooks};
+use super::host;
 use super::status::{Code, Status};
 use crate::graph::contents;
-use crate::op::{EngineOp, Resource};
-use crate::optimizer::{self, Params};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use cxx::UniquePtr;
 use parking_lot::Mutex;
 use prost::Message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 /// Runs `f`; a panic becomes an internal error that names `what`.
@@ -37,11 +36,11 @@ fn outcome<T>(result: &Result<T, Status>) -> Outcome {
 }
 
 /// A kernel instance, or why it could not be made.
-pub struct EngineKernel(Result<EngineOp, Status>);
+pub struct EngineKernel(Result<Box<dyn Kernel>, Status>);
 
 pub fn engine_kernel_new(node_def: &[u8], gpu: bool) -> Box<EngineKernel> {
     Box::new(EngineKernel(guard("making TRTEngineOp", || {
-        EngineOp::new(Bytes::copy_from_slice(node_def), gpu)
+        (hooks()?.kernel)(Bytes::copy_from_slice(node_def), gpu)
     })))
 }
 
@@ -53,7 +52,7 @@ pub fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<ffi::Call>) 
     // A call that a panic drops fails its step in its destructor.
     let done = guard("TRTEngineOp", || {
         match &kernel.0 {
-            Ok(op) => op.compute(Call::new(call)),
+            Ok(kernel) => kernel.compute(Call::new(call)),
             Err(status) => Call::new(call).fail(status),
         }
         Ok(())
@@ -63,26 +62,31 @@ pub fn engine_kernel_compute(kernel: &EngineKernel, call: UniquePtr<ffi::Call>) 
     }
 }
 
-/// A resource as long as TensorFlow knows it, and where it goes if that ends while it has owners.
-pub struct ResourceState(pub(super) Arc<Resource>, Arc<Mutex<Slot>>);
+/// A resource as long as TensorFlow knows it. If that ends while the resource has owners, its slot keeps it.
+pub struct ResourceState {
+    /// Why it could not be made, else.
+    pub(super) resource: Result<Arc<dyn EngineResource>, Status>,
+    slot: Arc<Mutex<Slot>>,
+}
 
 /// The resource of one name.
 #[derive(Default)]
 struct Slot {
     /// While it has owners and TensorFlow was told to delete it for one.
-    kept: Option<Arc<Resource>>,
-    /// As long as it lives: TensorFlow lets go of what it has deleted only when the last op that holds it is done, and the name may be
+    kept: Option<Arc<dyn EngineResource>>,
+    /// As long as it lives. TensorFlow lets go of what it has deleted only when the last op that holds it is done, and the name may be
     /// asked for before that.
-    last: Weak<Resource>,
+    last: Option<Weak<dyn EngineResource>>,
 }
 
 impl Drop for ResourceState {
     fn drop(&mut self) {
-        let mut slot = self.1.lock();
+        let Ok(resource) = &self.resource else { return };
+        let mut slot = self.slot.lock();
         let was_kept = slot.kept.take();
-        match self.0.leave() {
-            true => slot.kept = Some(self.0.clone()),
-            false => self.0.ended.store(true, Ordering::Relaxed),
+        match resource.leave() {
+            true => slot.kept = Some(resource.clone()),
+            false => resource.end(),
         }
         drop((slot, was_kept));
     }
@@ -103,29 +107,44 @@ pub fn keeper_holds(keeper: &Keeper) -> bool {
 /// The resource that `keeper` has, else a new one.
 pub fn resource_new(keeper: &Keeper, name: &str, device: &str, capacity: i64) -> Box<ResourceState> {
     let mut slot = keeper.0.lock();
-    let living = slot.last.upgrade().filter(|last| !last.ended.load(Ordering::Relaxed));
-    let found = slot.kept.take().or(living);
-    let resource = found.unwrap_or_else(|| Resource::new(name, device, capacity));
-    slot.last = Arc::downgrade(&resource);
-    Box::new(ResourceState(resource, keeper.0.clone()))
+    let last = slot.last.as_ref().and_then(Weak::upgrade);
+    let found = slot.kept.take().or(last.filter(|last| !last.has_ended()));
+    let resource = found.map_or_else(|| hooks().map(|hooks| (hooks.resource)(name, device, capacity)), Ok);
+    if let Ok(resource) = &resource {
+        slot.last = Some(Arc::downgrade(resource));
+    }
+    let slot = keeper.0.clone();
+    Box::new(ResourceState { resource, slot })
+}
+
+impl ResourceState {
+    /// The resource.
+    ///
+    /// # Errors
+    /// Why it could not be made.
+    pub fn get(&self) -> Result<&Arc<dyn EngineResource>, Status> {
+        self.resource.as_ref().map_err(Status::clone)
+    }
 }
 
 pub fn resource_describe(state: &ResourceState) -> String {
-    guard("describing a resource", || Ok(state.0.describe())).unwrap_or_else(|e| e.message)
+    guard("describing a resource", || Ok(state.get()?.describe())).unwrap_or_else(|e| e.message)
 }
 
 pub fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: ffi::GpuHandle) -> Outcome {
     outcome(&guard("InitializeTRTResource", || {
-        state.0.initialize(file.as_ref(), capacity, device::gpu(gpu))
+        state.get()?.initialize(file.as_ref(), capacity, device::gpu(gpu))
     }))
 }
 
 pub fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome {
-    outcome(&guard("SerializeTRTResource", || state.0.serialize(file.as_ref(), save_engines)))
+    outcome(&guard("SerializeTRTResource", || {
+        state.get()?.serialize(file.as_ref(), save_engines)
+    }))
 }
 
 pub fn resource_calibration_table(state: &ResourceState) -> Blob {
-    match guard("GetCalibrationDataOp", || state.0.calibration_table()) {
+    match guard("GetCalibrationDataOp", || state.get()?.calibration_table()) {
         Ok(bytes) => Blob {
             outcome: Outcome::default(),
             bytes,
@@ -137,14 +156,14 @@ pub fn resource_calibration_table(state: &ResourceState) -> Blob {
     }
 }
 
-/// The pass's parameters, or why they are none.
-pub struct OptimizerState(Result<Params, Status>);
+/// The pass with its parameters, or why there is none.
+pub struct OptimizerState(Result<Box<dyn GraphPass>, Status>);
 
 pub fn optimizer_new(config: &[u8]) -> Box<OptimizerState> {
     Box::new(OptimizerState(guard("TensorRTOptimizer", || {
         let config = tf::rewriter_config::CustomGraphOptimizer::decode(config)
             .map_err(|e| Status::new(Code::InvalidArgument, format!("TensorRTOptimizer: unreadable parameters: {e}")))?;
-        Params::from_parameter_map(&config.parameter_map).map_err(|e| Status::new(Code::InvalidArgument, format!("TensorRTOptimizer: {e}")))
+        (hooks()?.pass)(config)
     })))
 }
 
@@ -154,37 +173,19 @@ pub fn optimizer_status(state: &OptimizerState) -> Outcome {
 
 /// Whether the pass would look at an item of this id, and with these attributes (a serialized NameAttrList; empty: no function).
 pub fn optimizer_concerns(state: &OptimizerState, id: &str, function_attrs: &[u8]) -> bool {
-    let Ok(params) = &state.0 else {
+    let Ok(pass) = &state.0 else {
         return true;
     };
     if function_attrs.is_empty() {
-        return optimizer::concerns(params, id, None);
+        return pass.concerns(id, None);
     }
-    tf::NameAttrList::decode(function_attrs).map_or(true, |list| optimizer::concerns(params, id, Some(&list.attr)))
+    tf::NameAttrList::decode(function_attrs).map_or(true, |list| pass.concerns(id, Some(&list)))
 }
 
 pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
     let run = guard("TensorRTOptimizer", || {
-        let params = state.0.as_ref().map_err(Status::clone)?;
-        let unreadable =
-            |e: prost::DecodeError| Status::new(Code::Internal, format!("TensorRTOptimizer: unreadable graph '{}': {e}", item.id));
-        let graph = tf::GraphDef::decode(Bytes::from(item.graph)).map_err(unreadable)?;
-        let attrs = match item.function_attrs.is_empty() {
-            true => None,
-            false => Some(tf::NameAttrList::decode(Bytes::from(item.function_attrs)).map_err(unreadable)?.attr),
-        };
-        let tensorflow = TensorflowHost::new(graph.library.clone().unwrap_or_default());
-        let request = optimizer::Item {
-            id: &item.id,
-            graph,
-            sizes: host::sizes(&item.nodes),
-            shapes: host::shapes(item.nodes),
-            preserve: item.preserve.into_iter().collect(),
-            function_attrs: attrs.as_ref(),
-            default_device: item.device,
-        };
-        optimizer::optimize(params, request, &tensorflow)
-            .map_err(|e| Status::new(Code::Internal, format!("TensorRTOptimizer: graph '{}': {e}", item.id)))
+        let pass = state.0.as_ref().map_err(Status::clone)?;
+        pass.run(pass_item(item)?)
     });
     let mut rewritten = Rewritten {
         outcome: outcome(&run),
@@ -203,34 +204,19 @@ pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
     rewritten
 }
 
-/// The large contents of a graph's constants, by their marks.
-#[derive(Default)]
-pub struct Contents(Vec<Bytes>);
-
-pub fn content_at(contents: &Contents, place: i64) -> &[u8] {
-    usize::try_from(place)
-        .ok()
-        .and_then(|place| contents.0.get(place))
-        .map(|content| &content[..])
-        .unwrap_or_default()
-}
-
-/// What is taken of the large contents of a function's constants: copies, or else checksums alone.
-#[derive(Default)]
-pub struct LargeContents {
-    pub copied: bool,
-    pub copies: Vec<Bytes>,
-    /// CRC-32C's.
-    pub checksums: Vec<u32>,
-}
-
-pub fn large_contents_take(contents: &mut LargeContents, content: &[u8]) {
-    match contents.copied {
-        true => contents.copies.push(Bytes::copy_from_slice(content)),
-        false => contents.checksums.push(crc32c::crc32c(content)),
-    }
-}
-
-pub fn new_bytes(len: usize) -> Vec<u8> {
-    vec![0; len]
+fn pass_item(item: OptimizerItem) -> Result<PassItem, Status> {
+    let id = item.id;
+    let unreadable = |e: prost::DecodeError| Status::new(Code::Internal, format!("TensorRTOptimizer: unreadable graph '{id}': {e}"));
+    Ok(PassItem {
+        graph: tf::GraphDef::decode(Bytes::from(item.graph)).map_err(unreadable)?,
+        function_attrs: match item.function_attrs.is_empty() {
+            true => None,
+            false => Some(tf::NameAttrList::decode(Bytes::from(item.function_attrs)).map_err(unreadable)?),
+        },
+        sizes: host::sizes(&item.nodes),
+        shapes: host::shapes(item.nodes),
+        preserve: item.preserve.into_iter().collect(),
+        default_device: item.device,
+        id,
+    })
 }

@@ -251,6 +251,7 @@ pub mod bridge {
 
 pub use bridge::*;
 
+use super::contents::*;
 use super::entry::*;
 use super::monitoring::{build_seconds_text, metric_points, metric_texts};
 use super::placement::{placement_is_free, without_gpu};

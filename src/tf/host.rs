@@ -4,7 +4,6 @@ use super::ffi::{self, NodeOutputs};
 use super::status::{Code, Status};
 use crate::fault::{self, Point};
 use crate::graph::{DType, Graph, PartialShape, TensorInfo, contents};
-use crate::optimizer::Host;
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use prost::Message;
@@ -35,6 +34,11 @@ pub fn sizes(nodes: &[NodeOutputs]) -> HashMap<String, Vec<Vec<i64>>> {
 /// Whether TensorFlow says of an op that it does more than compute its outputs.
 pub fn is_stateful(op: &str) -> bool {
     ffi::op_is_stateful(op)
+}
+
+/// Whether TensorFlow has an op of that type.
+pub fn knows(op: &str) -> bool {
+    ffi::op_is_known(op)
 }
 
 /// TensorFlow's shape inference over a serialized graph.
@@ -94,6 +98,34 @@ impl TensorflowHost {
 }
 
 impl TensorflowHost {
+    /// The function of a graph with `_Arg` and `_Retval` nodes (TensorFlow's GraphToFunctionDef).
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
+        fault::at(Point::Function).map_err(|why| why.to_string())?;
+        let weights = contents::take_out(&mut graph.node);
+        let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);
+        made.outcome.check().map_err(|e| e.message)?;
+        let mut function = tf::FunctionDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
+        contents::put_back(&mut function.node_def, &weights)?;
+        Ok(function)
+    }
+
+    /// The body of a function, with `_Arg` and `_Retval` nodes (TensorFlow's FunctionDefToBodyHelper).
+    ///
+    /// # Errors
+    /// Why it has none.
+    pub fn graph_from_function(&self, mut function: tf::FunctionDef) -> Result<tf::GraphDef, String> {
+        fault::at(Point::Function).map_err(|why| why.to_string())?;
+        let weights = contents::take_out(&mut function.node_def);
+        let made = ffi::function_to_graph(&function.encode_to_vec(), &self.library);
+        made.outcome.check().map_err(|e| e.message)?;
+        let mut graph = tf::GraphDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
+        contents::put_back(&mut graph.node, &weights)?;
+        Ok(graph)
+    }
+
     /// A function's body as a serialized `GraphDef` without the large contents of its constants, and the CRC-32C's of those: what
     /// [`super::Call::function_outline`] gives of a function in a call.
     pub fn function_outline(&self, mut function: tf::FunctionDef) -> Result<(Vec<u8>, Vec<u32>), String> {
@@ -104,39 +136,5 @@ impl TensorflowHost {
         let made = ffi::function_to_graph(&function.encode_to_vec(), &self.library);
         made.outcome.check().map_err(|e| e.message)?;
         Ok((made.bytes, checksums))
-    }
-}
-
-impl Host for TensorflowHost {
-    fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>> {
-        infer_shapes(&graph.encode_to_vec()).ok()
-    }
-
-    fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
-        fault::at(Point::Function).map_err(|why| why.to_string())?;
-        let weights = contents::take_out(&mut graph.node);
-        let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);
-        made.outcome.check().map_err(|e| e.message)?;
-        let mut function = tf::FunctionDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
-        contents::put_back(&mut function.node_def, &weights)?;
-        Ok(function)
-    }
-
-    fn graph_from_function(&self, mut function: tf::FunctionDef) -> Result<tf::GraphDef, String> {
-        fault::at(Point::Function).map_err(|why| why.to_string())?;
-        let weights = contents::take_out(&mut function.node_def);
-        let made = ffi::function_to_graph(&function.encode_to_vec(), &self.library);
-        made.outcome.check().map_err(|e| e.message)?;
-        let mut graph = tf::GraphDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
-        contents::put_back(&mut graph.node, &weights)?;
-        Ok(graph)
-    }
-
-    fn is_stateful(&self, op: &str) -> bool {
-        is_stateful(op)
-    }
-
-    fn knows(&self, op: &str) -> bool {
-        ffi::op_is_known(op)
     }
 }

@@ -1,38 +1,26 @@
 //! The metrics as the shim asks for them, and as TensorFlow's registry collects them.
 
 use super::ffi::{self, MetricPoint, MetricText};
-use crate::metrics::{BUILD_SECONDS, METRICS, PREFIX, points};
+use super::hooks::hooks;
 use serde_json::{Value, json};
-use std::panic::catch_unwind;
 
 pub fn metric_texts() -> Vec<MetricText> {
-    let text = |metric: &crate::metrics::Metric| MetricText {
-        name: format!("{PREFIX}{}", metric.name),
-        help: metric.help.to_string(),
-        gauge: metric.gauge,
-        label: metric.label.to_string(),
-    };
-    METRICS.iter().map(text).collect()
+    hooks().map(|hooks| (hooks.metrics)()).unwrap_or_default()
 }
 
 pub fn build_seconds_text() -> MetricText {
-    MetricText {
-        name: format!("{PREFIX}{}", BUILD_SECONDS.0),
-        help: BUILD_SECONDS.1.to_string(),
+    let none = MetricText {
+        name: String::new(),
+        help: String::new(),
         gauge: false,
         label: String::new(),
-    }
+    };
+    hooks().map_or(none, |hooks| (hooks.build_seconds)())
 }
 
-/// The points of the metric that `metric_texts` has at `index`; none where it cannot be told.
+/// The points of the metric that `metric_texts` has at `index`.
 pub fn metric_points(index: usize) -> Vec<MetricPoint> {
-    let Some(metric) = METRICS.get(index) else { return Vec::new() };
-    let found = catch_unwind(|| points(metric)).unwrap_or_default();
-    let point = |point: crate::metrics::Point| MetricPoint {
-        label: point.label.to_string(),
-        value: point.value.try_into().unwrap_or(i64::MAX),
-    };
-    found.into_iter().map(point).collect()
+    hooks().map(|hooks| (hooks.metric_points)(index)).unwrap_or_default()
 }
 
 /// Counts an engine that took so long to be built.
@@ -43,10 +31,10 @@ pub fn record_build_seconds(seconds: f64) {
 
 /// What TensorFlow's registry has of this library: a number for a metric of one point, an object of numbers by label for one of
 /// several, and `{"count", "sum"}` for a histogram.
-pub fn collected() -> Value {
+pub fn collected(prefix: &str) -> Value {
     let mut out = serde_json::Map::new();
-    for point in ffi::collected_metrics(PREFIX) {
-        let name = point.name.trim_start_matches(PREFIX).to_string();
+    for point in ffi::collected_metrics(prefix) {
+        let name = point.name.trim_start_matches(prefix).to_string();
         if point.histogram {
             out.insert(name, json!({"count": point.value, "sum": point.sum}));
         } else if point.label.is_empty() {

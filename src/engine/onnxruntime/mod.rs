@@ -13,7 +13,7 @@ pub use library::{Library, library};
 
 use super::interface::{Interface, TensorSpec};
 use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory, MemoryMut, Precision, Run, TensorView};
-use crate::convert::{BadValues, Model, guard};
+use crate::engine::model::{BadValues, Model, VALID_OUTPUT};
 use crate::fault::{self, Point};
 use crate::graph::{DType, PartialShape};
 use crate::process::{self, OfProcess};
@@ -143,9 +143,9 @@ impl OrtEngine {
             inputs: inputs.collect::<Result<_, _>>()?,
             outputs: outputs.collect::<Result<_, _>>()?,
         };
-        let guarded = session.outputs().last().is_some_and(|o| o.name() == guard::OUTPUT);
+        let guarded = session.outputs().last().is_some_and(|o| o.name() == VALID_OUTPUT);
         if guarded && interface.outputs.pop().map(|spec| spec.dtype) != Some(DType::BOOL) {
-            return Err(format!("its output '{}' is no bool", guard::OUTPUT));
+            return Err(format!("its output '{}' is no bool", VALID_OUTPUT));
         }
         let (memory, quietly) = (sys::HostMemory::new()?, sys::Quietly::new()?);
         let has_einsum = has_op(&model, "Einsum");
@@ -182,7 +182,7 @@ impl OrtEngine {
             && let Some(word) = outputs.pop()
         {
             if word.dims()? != [1] {
-                return Err(format!("its output '{}' has another shape than [1]", guard::OUTPUT));
+                return Err(format!("its output '{}' has another shape than [1]", VALID_OUTPUT));
             }
             let mut good = [0];
             word.copy_to(DType::BOOL, &mut good)?;

@@ -1,7 +1,7 @@
 //! Inputs where TensorRT takes them: at multiples of 256 bytes. TensorFlow's slices (of a split, of `x[1:]`) share the memory of
 //! what they are cut from, and begin anywhere in it.
 
-use crate::engine::cuda::{self, CudaError, Stream};
+use crate::cuda::{self, CudaError, Stream};
 use crate::engine::{Memory, TensorView};
 
 /// "The pointer must have at least 256-byte alignment" (NvInferRuntime.h, `setTensorAddress`).

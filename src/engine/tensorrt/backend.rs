@@ -3,8 +3,8 @@
 use super::engine::TrtEngine;
 use super::sys::{Allocator, Library, LibraryError, RuntimeObject};
 use super::{build, library, safe};
-use crate::convert::{Model, Quantization};
-use crate::engine::cuda::{self, CudaError, Properties};
+use crate::cuda::{self, CudaError, Properties};
+use crate::engine::model::{Model, Quantization};
 use crate::engine::{Backend, BuildRequest, DeviceMemory, Engine, EngineError, Gpu, Precision};
 use crate::fault::{self, Point};
 use crate::process::OfProcess;

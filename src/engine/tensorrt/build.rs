@@ -4,7 +4,7 @@ use super::backend::TensorRt;
 use super::engine::TrtEngine;
 use super::precision::{self, Typing};
 use super::safe::{self, BuildOptions, PlanRequest, Verbosity, Written};
-use crate::cache::disk::{CacheDir, EngineKey, EngineStore, FORMAT, TFTRT_VERSION, TimingKey, TimingStore};
+use crate::disk_cache::{CacheDir, EngineKey, EngineStore, FORMAT, TFTRT_VERSION, TimingKey, TimingStore};
 use crate::engine::{Backend, BuildRequest, EngineError};
 use crate::fault::{self, Point};
 use crate::settings::{ProfilingVerbosity, Settings};
@@ -132,8 +132,8 @@ fn keep(backend: &TensorRt, node: &str, cache: &Written, on_disk: &TimingStore, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convert::Model;
     use crate::engine::Precision;
+    use crate::engine::model::Model;
 
     #[test]
     fn settings_and_the_nodes_workspace_reach_the_builder() {

@@ -10,7 +10,7 @@
 use super::backend::{Block, TensorRt};
 use super::safe::{self, Context};
 use super::scratch::Scratch;
-use crate::engine::cuda::{self, CudaError, Graph, OwnStream, Stream, Transfer};
+use crate::cuda::{self, CudaError, Graph, OwnStream, Stream, Transfer};
 use crate::engine::{Bindings, Bound, EngineError, Memory, MemoryMut, Run, TensorView};
 use crate::fault::{self, Point};
 use crate::graph::DType;

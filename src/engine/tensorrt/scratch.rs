@@ -6,8 +6,8 @@
 //! is captured: so whoever gives something to the stream that works in the block holds it.
 
 use super::backend::{Block, TensorRt};
+use crate::cuda::Stream;
 use crate::engine::EngineError;
-use crate::engine::cuda::Stream;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 

@@ -4,11 +4,11 @@ use super::options::{self, BuildOptions};
 use super::plan::Plan;
 use super::profiles;
 use super::timing::{Caches, Timings, Written};
-use crate::cache::linger::Linger;
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
 use crate::engine::tensorrt::sys::{Allocator, Builder, Library, Network, Owned, Parser};
 use crate::profile::Profile;
+use crate::sync::idle_slot::IdleSlot;
 use bytes::Bytes;
 use std::ffi::CString;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// A builder loads TensorRT's kernels for building (8.6 on an H200: 3 GB of host memory and 0.7 GB of the GPU's), which takes longer than
 /// to build a small engine, and lets go of them when it goes. So it stays for a while after a build: the engines of a model are built
 /// one after the other, and so are those for its shapes.
-pub type Builders = Linger<Owned<'static, Builder>>;
+pub type Builders = IdleSlot<Owned<'static, Builder>>;
 
 /// What a plan is built from.
 pub struct PlanRequest<'a> {

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::engine::Tensor;
-use crate::engine::cuda::{self, Stream};
+use crate::cuda::{self, Stream};
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::{Journal, Scope};
 use crate::engine::tensorrt::sys::ContextObject;

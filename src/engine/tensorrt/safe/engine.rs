@@ -1,7 +1,7 @@
 //! A deserialized engine: its tensors in the order of the node's, and its execution contexts.
 
 use super::Context;
-use crate::engine::cuda::{self, Stream};
+use crate::cuda::{self, Stream};
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
 use crate::engine::tensorrt::sys::{EngineObject, Library, RuntimeObject, Selector};

@@ -4,15 +4,15 @@
 //! bytes, where the version reads what it wrote, it goes to other processes, and to a build that begins while another has the cache.
 //!
 //! NVIDIA says that builders may share a cache, and that it is to outlive them; of two at once it says nothing, and a build writes
-//! to it. So at any time one build has a cache, in one thread: who begins takes an idle one out of [`Relay`], adds what other idle ones
+//! to it. So at any time one build has a cache, in one thread: who begins takes an idle one out of [`MergePool`], adds what other idle ones
 //! know, and gives it back when its builder is gone. The compiler holds it: a cache is `Send` and not `Sync`, and a config borrows
 //! it for the life of its builder. A build never waits for another: one that finds no idle cache makes one, of what was serialized last.
 
 use super::plan::Plan;
-use crate::cache::relay::{Relay, Turn};
 use crate::engine::tensorrt::Error;
 use crate::engine::tensorrt::result::Scope;
 use crate::engine::tensorrt::sys::{Builder, Config, Library, Owned, TimingCache};
+use crate::sync::merge_pool::{Lease, MergePool};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::cell::{Cell, OnceCell};
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// What the builds of one TensorRT on one device have measured in this process.
 #[derive(Default)]
 pub struct Timings {
-    relay: Relay<Live>,
+    idle: MergePool<Live>,
     /// What was serialized last, or read before the first build; empty where there is nothing, or the version does not read it.
     serialized: Mutex<Bytes>,
     /// Whether the version has refused what it wrote: it is not asked to write again.
@@ -61,7 +61,7 @@ impl Timings {
     pub(super) fn begin(&self, scope: &mut Scope) -> Caches<'_> {
         Caches {
             timings: self,
-            earlier: self.relay.take(|one, other| self.add(scope, one, other)),
+            earlier: self.idle.take(|one, other| self.add(scope, one, other)),
             read: OnceCell::new(),
             empty: OnceCell::new(),
             refused: Cell::new(false),
@@ -99,7 +99,7 @@ enum Used {
 /// take it.
 pub(super) struct Caches<'t> {
     timings: &'t Timings,
-    earlier: Option<Turn<'t, Live>>,
+    earlier: Option<Lease<'t, Live>>,
     /// Whether TensorRT does not take that one any more.
     refused: Cell<bool>,
     read: OnceCell<Live>,
@@ -203,7 +203,7 @@ impl Caches<'_> {
             }
         });
         if let Some(made) = made {
-            self.timings.relay.give(made);
+            self.timings.idle.give(made);
         }
         written
     }

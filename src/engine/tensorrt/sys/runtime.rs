@@ -8,7 +8,7 @@ use super::calls::{CudaEngine, ExecutionContext, Runtime, Selector};
 use super::dims::{Dims, Dims32, Dims64};
 use super::library::Library;
 use super::slots::MissingMethod;
-use crate::engine::cuda::Stream;
+use crate::cuda::Stream;
 use parking_lot::Mutex;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;

@@ -1,7 +1,9 @@
 //! The C functions that the Python package (or any program) calls beside TensorFlow's own interfaces.
 
-use super::{init, monitoring};
+use super::metrics;
+use super::registration::load_error;
 use crate::op::{BareModel, Resource};
+use crate::tf::{self, BUILT_FOR};
 use crate::{convert, engine, fault, report, saved_model, settings};
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, c_char};
@@ -13,14 +15,14 @@ use std::sync::LazyLock;
 #[unsafe(no_mangle)]
 pub extern "C" fn tftrt_load_error() -> *const c_char {
     static TEXT: LazyLock<Option<CString>> =
-        LazyLock::new(|| init::load_error().map(|why| CString::new(why.replace('\0', " ")).unwrap_or_default()));
+        LazyLock::new(|| load_error().map(|why| CString::new(why.replace('\0', " ")).unwrap_or_default()));
     TEXT.as_ref().map_or(std::ptr::null(), |text| text.as_ptr())
 }
 
 /// The TensorFlow release that the library was built for ("2.21.0").
 #[unsafe(no_mangle)]
 pub extern "C" fn tftrt_built_for_tensorflow() -> *const c_char {
-    static TEXT: LazyLock<CString> = LazyLock::new(|| CString::new(init::BUILT_FOR).unwrap_or_default());
+    static TEXT: LazyLock<CString> = LazyLock::new(|| CString::new(BUILT_FOR).unwrap_or_default());
     TEXT.as_ptr()
 }
 
@@ -66,12 +68,12 @@ fn answer(text: &str) -> Value {
     match request["command"].as_str() {
         Some("version") => json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "built_for_tensorflow": init::BUILT_FOR,
+            "built_for_tensorflow": BUILT_FOR,
             "backends": {"onnxruntime": onnxruntime(), "tensorrt": tensorrt()},
         }),
         Some("ops") => json!({"ops": convert::supported_ops().collect::<Vec<_>>()}),
         Some("stats") => Resource::stats(),
-        Some("metrics") => json!({"metrics": monitoring::collected()}),
+        Some("metrics") => json!({"metrics": tf::collected_metrics(metrics::PREFIX)}),
         Some("reports") => json!({"reports": report::kept()}),
         Some("settings") => json!({"settings": settings::VARIABLES.iter().map(|v| v.name).collect::<Vec<_>>()}),
         Some("convert_saved_model") => saved_model::answer(&request),

@@ -1,7 +1,7 @@
 //! Several processes on one folder. They are this test binary again, told by environment variables what to do.
 
 use super::{bound, engine_key, stores, timing_key, warnings};
-use crate::cache::disk::record::{self, ENGINE};
+use crate::disk_cache::record::{self, ENGINE};
 use std::env;
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write, stdin};
@@ -136,7 +136,7 @@ impl Process {
             .arg("-c")
             .arg(format!("{limits}\nexec \"$0\" \"$@\""))
             .arg(env::current_exe().unwrap())
-            .args(["--exact", "cache::disk::tests::processes::child", "--ignored", "--nocapture"])
+            .args(["--exact", "disk_cache::tests::processes::child", "--ignored", "--nocapture"])
             .env(ROLE, role)
             .env(FOLDER, folder)
             // TensorFlow, which the test binary loads, has much to say at its start.

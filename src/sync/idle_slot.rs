@@ -1,13 +1,13 @@
-//! One thing that is dear to make, and dear to have about: who has used it leaves it here for a while, for whoever comes next.
+//! A slot for at most one idle, expensive object, such as a TensorRT builder.
 //!
-//! Beside a [pool](super::pool) and a [relay](super::relay): here at most one is kept, and not for long. Nobody waits, and who finds
-//! nothing makes his own. When the time is over somebody has to look ([`Linger::look`]): nothing here has a thread.
+//! The last user leaves it here. The next one takes it, or it is dropped after a timeout. Nobody waits: a user who finds the slot empty
+//! makes an object of its own. The slot has no thread, so somebody has to call [`IdleSlot::look`] when the time is over.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// At most one thing that is idle, until its time is over.
-pub struct Linger<T> {
+/// At most one idle object, until its time is over.
+pub struct IdleSlot<T> {
     state: Mutex<State<T>>,
 }
 
@@ -18,9 +18,9 @@ struct State<T> {
     closed: bool,
 }
 
-impl<T> Default for Linger<T> {
+impl<T> Default for IdleSlot<T> {
     fn default() -> Self {
-        Linger {
+        IdleSlot {
             state: Mutex::new(State {
                 idle: None,
                 tended: false,
@@ -30,13 +30,13 @@ impl<T> Default for Linger<T> {
     }
 }
 
-impl<T> Linger<T> {
+impl<T> IdleSlot<T> {
     /// What was left here, to be used by the caller alone.
     pub fn take(&self) -> Option<T> {
         self.state.lock().idle.take().map(|(thing, _)| thing)
     }
 
-    /// Leaves `thing` here until `until`; what is here already goes. After [`Linger::close`] `thing` goes, too, with no destructor.
+    /// Leaves `thing` here until `until`; what is here already goes. After [`IdleSlot::close`] `thing` goes, too, with no destructor.
     pub fn leave(&self, thing: T, until: Instant) {
         let mut state = self.state.lock();
         if state.closed {
@@ -55,9 +55,9 @@ impl<T> Linger<T> {
     }
 
     /// Lets go of what is here if its time is over by `now`. Returns how long to wait for the next look; `None` where there is nothing left
-    /// to look after, until [`Linger::look_after`] says so again.
+    /// to look after, until [`IdleSlot::look_after`] says so again.
     ///
-    /// The destructor runs under the lock: [`Linger::close`] waits for it.
+    /// The destructor runs under the lock: [`IdleSlot::close`] waits for it.
     pub fn look(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         if let Some((_, until)) = &state.idle
@@ -92,10 +92,10 @@ mod tests {
         }
     }
 
-    fn three() -> (Linger<Counted>, impl Fn(u32) -> Counted, Arc<AtomicUsize>) {
+    fn three() -> (IdleSlot<Counted>, impl Fn(u32) -> Counted, Arc<AtomicUsize>) {
         let gone = Arc::new(AtomicUsize::new(0));
         let count = gone.clone();
-        (Linger::default(), move |n| Counted(n, count.clone()), gone)
+        (IdleSlot::default(), move |n| Counted(n, count.clone()), gone)
     }
 
     #[test]

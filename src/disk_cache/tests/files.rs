@@ -1,7 +1,7 @@
 use super::{engine_key, fresh, stores, timing_key, warnings};
-use crate::cache::disk::lock::Lock;
-use crate::cache::disk::record::{self, ENGINE, HEADER, RecordError, TIMING};
-use crate::cache::disk::{EngineKey, TimingKey};
+use crate::disk_cache::lock::Lock;
+use crate::disk_cache::record::{self, ENGINE, HEADER, RecordError, TIMING};
+use crate::disk_cache::{EngineKey, TimingKey};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, File};

@@ -3,10 +3,10 @@
 //! The numbers are those of `tftrt.stats()`, read when somebody collects: a call costs nothing more. Only the times of builds are
 //! given to TensorFlow as they happen, for its histogram.
 
-use crate::cache::disk;
+use crate::disk_cache;
 use crate::op::Resource;
-use crate::tf;
-use std::time::Duration;
+use crate::tf::{MetricPoint, MetricText};
+use std::panic::catch_unwind;
 
 /// All names begin so. Serving's page turns the slashes into colons.
 pub const PREFIX: &str = "/tensorflow/tftrt/";
@@ -144,14 +144,41 @@ pub fn points(metric: &Metric) -> Vec<Point> {
         }
         From::DiskBytes => vec![Point {
             label: "",
-            value: disk::bytes(),
+            value: disk_cache::bytes(),
         }],
     }
 }
 
-/// Notes an engine that was built.
-pub fn built(time: Duration) {
-    tf::record_build_seconds(time.as_secs_f64());
+/// All metrics, as TensorFlow registers them.
+pub fn texts() -> Vec<MetricText> {
+    let text = |metric: &Metric| MetricText {
+        name: format!("{PREFIX}{}", metric.name),
+        help: metric.help.to_string(),
+        gauge: metric.gauge,
+        label: metric.label.to_string(),
+    };
+    METRICS.iter().map(text).collect()
+}
+
+/// The histogram of build times, as TensorFlow registers it.
+pub fn build_seconds() -> MetricText {
+    MetricText {
+        name: format!("{PREFIX}{}", BUILD_SECONDS.0),
+        help: BUILD_SECONDS.1.to_string(),
+        gauge: false,
+        label: String::new(),
+    }
+}
+
+/// The points of the metric that [`texts`] has at `index`; none if they cannot be read.
+pub fn points_at(index: usize) -> Vec<MetricPoint> {
+    let Some(metric) = METRICS.get(index) else { return Vec::new() };
+    let found = catch_unwind(|| points(metric)).unwrap_or_default();
+    let point = |point: Point| MetricPoint {
+        label: point.label.to_string(),
+        value: point.value.try_into().unwrap_or(i64::MAX),
+    };
+    found.into_iter().map(point).collect()
 }
 
 #[cfg(test)]

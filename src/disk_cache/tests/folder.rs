@@ -1,5 +1,5 @@
 use super::{engine_key, fresh, stores, timing_key, tree, warnings};
-use crate::cache::disk::{CacheDir, CacheDirError, EngineStore};
+use crate::disk_cache::{CacheDir, CacheDirError, EngineStore};
 use crate::settings::{CacheFolder, Settings};
 use std::ffi::OsString;
 use std::fs::{self, Permissions};

@@ -1,9 +1,8 @@
 //! The C function behind `cpp_shim/include/tftrt/convert_api.h`.
 
-use super::host;
-use super::status::{Code, Status};
 use crate::proto::tensorflow as tf;
 use crate::saved_model::passes;
+use crate::tf::{Code, Status, optimize_graph};
 use bytes::Bytes;
 use prost::Message;
 use std::ffi::{CStr, c_char};
@@ -92,5 +91,5 @@ fn convert(graph: &[u8], optimizer: &[u8], fetches: &Vec<String>, keep: &Vec<Str
     let unreadable = |what: &str, e: prost::DecodeError| Status::new(Code::InvalidArgument, format!("{what} cannot be read: {e}"));
     let graph = tf::GraphDef::decode(Bytes::copy_from_slice(graph)).map_err(|e| unreadable("the graph", e))?;
     let optimizer = tf::rewriter_config::CustomGraphOptimizer::decode(optimizer).map_err(|e| unreadable("the parameters", e))?;
-    host::optimize_graph(&graph, &passes::conversion(optimizer.parameter_map), fetches, keep)
+    optimize_graph(&graph, &passes::conversion(optimizer.parameter_map), fetches, keep)
 }

@@ -1,9 +1,9 @@
 //! What goes where there is more than the bound, and what stays.
 
 use super::{engine_key, fresh, stores, timing_key, tree};
-use crate::cache::disk::lock::Lock;
-use crate::cache::disk::record::{self, ENGINE, HEADER};
-use crate::cache::disk::{CacheDir, EngineKey, EngineStore};
+use crate::disk_cache::lock::Lock;
+use crate::disk_cache::record::{self, ENGINE, HEADER};
+use crate::disk_cache::{CacheDir, EngineKey, EngineStore};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use super::bound;
 use super::{stores, timing_key};
-use crate::cache::disk::{CacheDir, EngineStore, TimingStore};
+use crate::disk_cache::{CacheDir, EngineStore, TimingStore};
 use crate::fault;
 use std::collections::BTreeMap;
 use std::env;
@@ -116,7 +116,7 @@ fn each_step_of_the_caches_fails_once_and_nothing_is_lost() {
     let done = Command::new(env::current_exe().unwrap())
         .args([
             "--exact",
-            "cache::disk::tests::faults::child",
+            "disk_cache::tests::faults::child",
             "--ignored",
             "--nocapture",
             "--test-threads=1",

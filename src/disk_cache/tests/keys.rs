@@ -1,5 +1,5 @@
 use super::{engine_key, timing_key};
-use crate::cache::disk::{EngineKey, TimingKey};
+use crate::disk_cache::{EngineKey, TimingKey};
 use crate::profile::{Bounds, Profile};
 use proptest::prelude::{prop_assert_eq, proptest};
 use std::collections::BTreeSet;
