@@ -4,8 +4,8 @@
 //! ([`crate::graph::inner`]) with an `_Arg` node for each tensor that a `Switch` lets in. TensorRT wants one shape of both branches: an
 //! open size is one size only if shape inference says so.
 
-use super::as_node::{Lowered, LoweringCtx};
 use super::conditionals::Branches;
+use super::lowering::{Lowered, LoweringCtx};
 use super::node_error;
 use super::shape_probe::Trial;
 use super::subgraph::{Args, SMALL, Subgraph, backward_slice, device, function, identity_node, shapes, taken_out, types, unused_name};

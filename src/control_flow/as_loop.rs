@@ -5,8 +5,8 @@
 //! constants: they stay outside, so that they are there once. TensorRT wants the variables to keep their shapes from round to round:
 //! an open size is one size only if shape inference says so.
 
-use super::as_node::{Lowered, LoweringCtx};
 use super::frames::Frame;
+use super::lowering::{Lowered, LoweringCtx};
 use super::node_error;
 use super::shape_probe::{Dim, Trial};
 use super::subgraph::{Args, Subgraph, backward_slice, border, device, function, identity_node, shapes, taken_out, types, unused_name};

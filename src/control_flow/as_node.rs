@@ -2,33 +2,13 @@
 
 use super::as_conditional::stateless_if;
 use super::as_loop::stateless_while;
-use super::shape_probe::Infer;
+use super::lowering::{Lowered, LoweringCtx};
 use super::{Flow, Rules, Sizes, around, conditionals, convertible, frames, held, waits};
 use crate::convert::{self, Reason};
-use crate::graph::{Graph, Node, NodeId, Patch, Port, inner};
+use crate::graph::{Graph, Node, NodeId, Port, inner};
 use crate::segment;
 use crate::settings::ControlFlow;
 use std::collections::HashSet;
-
-/// The graph that a loop or conditional is in, and what is known of it.
-pub struct LoweringCtx<'a> {
-    pub graph: &'a Graph,
-    /// For each node, those that take from it ([`Graph::takers`]).
-    pub takers: &'a [Vec<NodeId>],
-    /// All nodes, each after what it takes.
-    pub order: Vec<NodeId>,
-    pub sizes: &'a Sizes,
-    pub infer: Infer<'a>,
-}
-
-/// A loop or conditional as one node.
-pub struct Lowered {
-    pub patch: Patch,
-    /// The node that stands for it.
-    pub node: String,
-    /// Names of the nodes that give its results, each with the tensor before whose sizes it has.
-    pub results: Vec<(String, Port)>,
-}
 
 /// A graph with one more node that stands for a loop or conditional.
 struct Stands {

@@ -19,6 +19,7 @@ mod conditionals;
 mod const_eval;
 mod frames;
 mod inline_calls;
+mod lowering;
 mod shape_probe;
 mod subgraph;
 mod symbolic_dims;
