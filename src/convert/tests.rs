@@ -1,7 +1,7 @@
 //! Segments built by hand: what the table of op cases cannot look at from outside.
 
 use super::*;
-use crate::graph::{Constant, TensorInfo};
+use crate::graph::{Constant, PartialShape, TensorInfo};
 use crate::proto::{onnx, tensorflow as tf};
 use std::collections::HashMap;
 use tf::attr_value::Value as Attr;
