@@ -1,4 +1,4 @@
-//! docs/settings.md, made from the tables.
+//! docs/reference/settings.md, made from the tables.
 
 use super::log_modules::{ALL, LOG_MODULES};
 use super::variables::{Kind, ReadAt, VARIABLES, Variable, WITHOUT_EFFECT};
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn the_file_is_what_the_tables_make() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/settings.md");
         let written = std::fs::read_to_string(file).unwrap();
-        assert!(written == markdown(), "docs/settings.md is stale: run `cargo xtask docs`");
+        assert!(written == markdown(), "docs/reference/settings.md is stale: run `cargo xtask docs`");
     }
 
     #[test]

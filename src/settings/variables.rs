@@ -46,7 +46,7 @@ pub struct Variable {
     pub what: &'static str,
 }
 
-/// All of them, in the order of the contract; docs/settings.md is made from this (`cargo xtask docs`).
+/// All of them, in the order of the contract; docs/reference/settings.md is made from this (`cargo xtask docs`).
 pub const VARIABLES: &[Variable] = &[
     Variable {
         name: ALLOW_NATIVE,

@@ -1,9 +1,9 @@
-"""Writes docs/supported_ops.md: every op that has a converter, and what is known of it from running it.
+"""Writes docs/reference/supported_ops.md: every op that has a converter, and what is known of it from running it.
 
     python tests/python/make_supported_ops.py            # writes the file
     python tests/python/make_supported_ops.py --check    # fails where the file is not what it would write
 
-Nothing in the table is written by hand but the notes, in docs/op_notes.txt. The types are those that the op's support predicate takes
+Nothing in the table is written by hand but the notes, in docs/reference/op_notes.txt. The types are those that the op's support predicate takes
 (and TensorFlow has) when it is shown the op's cases with other types; the conditions, what the predicate says when a constant of a
 case comes in at run time instead, when a known size is open, and in the cases that stays_native.txt lists; the ONNX ops, those of the
 models of all its cases. "Tested" counts cases: converted and compared with native TensorFlow on the CPU, taken by TensorRT-RTX's parser
@@ -26,7 +26,7 @@ from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import dtypes, op_def_registry
 from test_convert_direct import PROGRAM, ROOT, STAYS_NATIVE, all_segments, to_onnx
 
-TARGET, NOTES, GPU_RESULTS = ROOT / "docs/supported_ops.md", ROOT / "docs/op_notes.txt", ROOT / "tests/python/gpu_ops_results.txt"
+TARGET, NOTES, GPU_RESULTS = ROOT / "docs/reference/supported_ops.md", ROOT / "docs/reference/op_notes.txt", ROOT / "tests/python/gpu_ops_results.txt"
 # Types of tensors inside an engine, in the order of the table.
 TYPES = [dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int64, dtypes.bool,
          dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.uint16, dtypes.bfloat16, dtypes.float64]
@@ -38,7 +38,7 @@ HEAD = """# Ops that go into an engine
 
 This file is made by `python tests/python/make_supported_ops.py` from the converters and their cases, and a test fails when it is not up
 to date: change the converters (`src/convert/ops/<family>.rs`), the cases (`tests/python/op_cases*.py`) or the notes
-(`docs/op_notes.txt`), and run it again. [add-an-op.md](add-an-op.md) tells how an op gets here.
+(`docs/reference/op_notes.txt`), and run it again. [add-an-op.md](../contribute/add-an-op.md) tells how an op gets here.
 
 - **Types**: of the tensors that the op computes with. Inside an engine int8, uint8, int16 and uint16 are carried in int32, bfloat16 and float64
   in float32 ([architecture.md](architecture.md#types-that-engines-do-not-have)); they cross no engine's border, nor does int64. Other types
@@ -221,7 +221,7 @@ def table():
     listed = subprocess.run([PROGRAM, "--ops"], capture_output=True, text=True, check=True).stdout.split()
     ops = [op for op in listed if op not in CUDNN]
     stray = set(notes) - set(ops)
-    assert stray == set(), f"docs/op_notes.txt has notes on ops without a converter: {sorted(stray)}"
+    assert stray == set(), f"docs/reference/op_notes.txt has notes on ops without a converter: {sorted(stray)}"
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         types, conditions = asked(folder)

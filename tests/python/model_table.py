@@ -1,9 +1,9 @@
-"""The checked-in table of whole models, `model_table.txt`, and its copy in docs/models.md.
+"""The checked-in table of whole models, `model_table.txt`, and its copy in docs/reference/models.md.
 
     TFTRT_WRITE_MODEL_TABLE=1 cargo xtask test -k model_table
 
 converts all models and writes both anew (with a narrower `-k`, the rows of the models that ran); `python tests/python/model_table.py` writes
-docs/models.md from the table as it stands.
+docs/reference/models.md from the table as it stands.
 """
 
 import dataclasses
@@ -11,14 +11,14 @@ import pathlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE / "model_table.txt"
-DOCUMENT = HERE.parents[1] / "docs" / "models.md"
+DOCUMENT = HERE.parents[1] / "docs" / "reference" / "models.md"
 WRITE = "TFTRT_WRITE_MODEL_TABLE"
 
 # In percent of the ops: TensorFlow's own passes do not always leave the same number of nodes of a loop.
 TOLERANCE = 1.0
 
 HEAD = f"""\
-# What becomes of whole models: see docs/models.md. Written by {WRITE}=1 cargo xtask test -k model_table
+# What becomes of whole models: see docs/reference/models.md. Written by {WRITE}=1 cargo xtask test -k model_table
 # model | ops | converted | share | engines | transposes inside | entering | leaving | stays native | why
 """
 

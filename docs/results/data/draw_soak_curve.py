@@ -1,6 +1,6 @@
 """Draw memory over a soak: the CSV file of tests/soak/soak.py as an SVG picture.
 
-    python docs/draw_soak_curve.py target/soak/soak.csv [--out docs/soak_curve.svg] [--warm SHARE]
+    python docs/results/data/draw_soak_curve.py target/soak/soak.csv [--out docs/results/soak_curve.svg] [--warm SHARE]
 
 Resident memory of the process over the run, the bytes that malloc has given out, and TensorFlow's memory on the GPU where there was one.
 The line is fitted after the first SHARE of the run, a third where nothing is said (tests/soak/memory.py); its slope and standard error are
@@ -13,7 +13,7 @@ import html
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "soak"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests" / "soak"))
 
 import memory
 
@@ -58,7 +58,7 @@ def panel(title: str, minutes: list[float], values: list[float], warm: float, to
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw memory over a soak.")
     parser.add_argument("samples", help="soak.csv of tests/soak/soak.py")
-    parser.add_argument("--out", default="docs/soak_curve.svg")
+    parser.add_argument("--out", default="docs/results/soak_curve.svg")
     parser.add_argument("--warm", type=float, default=1 / 3, help="share of the run that the line leaves out (a third)")
     options = parser.parse_args()
     with open(options.samples) as file:

@@ -1,6 +1,6 @@
-"""Draws docs/converted_graph.svg: a graph before and after its conversion.
+"""Draws docs/images/converted_graph.svg: a graph before and after its conversion.
 
-    .venv/bin/python docs/draw_converted_graph.py [OUT.svg]
+    .venv/bin/python docs/images/draw_converted_graph.py [OUT.svg]
 
 The model is the multilayer perceptron of section 3 of the TF-TRT user guide, with random weights. It is converted here and now with
 TF_TRT_EXPORT_GRAPH_VIZ_PATH set, and what is drawn is read from the two files that this writes: nothing is laid out by hand. (Graphviz
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 OUT = pathlib.Path(__file__).with_name("converted_graph.svg")
 # The reader of Graphviz's language is that of the tests.
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "python"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "python"))
 
 import dot_file
 

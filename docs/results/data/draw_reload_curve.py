@@ -1,6 +1,6 @@
 """Draw memory over reloads: the CSV file of tests/cpp/serving_harness.cc as an SVG picture.
 
-    python docs/draw_reload_curve.py CURVE.csv [docs/reload_curve.svg]
+    python docs/results/data/draw_reload_curve.py CURVE.csv [docs/results/reload_curve.svg]
 
 Resident memory of the process after each reload (and TensorFlow's memory on the GPU, where there was one), with the line that is fitted
 through the second half; its slope and standard error are written beside it.
@@ -66,7 +66,7 @@ def main() -> None:
     panels = "\n".join(panel(title, values, i * HEIGHT) for i, (title, values) in enumerate(curves.items()))
     size = f'width="{WIDTH}" height="{HEIGHT * len(curves)}"'
     picture = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">\n<rect {size} fill="white"/>\n{panels}\n</svg>\n'
-    with open(sys.argv[2] if len(sys.argv) > 2 else "docs/reload_curve.svg", "w") as file:
+    with open(sys.argv[2] if len(sys.argv) > 2 else "docs/results/reload_curve.svg", "w") as file:
         file.write(picture)
 
 
