@@ -1,0 +1,168 @@
+"""The documentation holds: its snippets run and print what they say, its links lead somewhere, its language is plain.
+
+A fenced `python` block is run; those of a page share their names, and a folder of their own. An `output` block behind one is what it
+prints last (`...` stands for anything in a line). A line that ends in `# runs in the engine` or `# runs natively` has to do so, by `tftrt.stats()`.
+"""
+
+import doctest
+import os
+import re
+
+import doc_pages
+import doc_style
+import pytest
+from doc_pages import CONTRIBUTING, README, ROOT, name_of
+
+import tftrt
+
+PAGES = doc_pages.pages()
+# NVIDIA's pages of models that tests made are in the folders of these.
+WITH_SNIPPETS = [page for page in PAGES if any(block.language == "python" for block in doc_pages.blocks(page))]
+# Pages whose python is part of a file and no program.
+EXCERPTS = {"docs/contribute/add-an-op.md"}
+RUN = [page for page in WITH_SNIPPETS if name_of(page) not in EXCERPTS]
+MARK = re.compile(r"# runs (in the engine|natively)$", re.MULTILINE)
+README_LINES, SENTENCE, COLUMNS = 130, 25, 140
+# Their evidence stands in long lines and sentences.
+UNWRAPPED = {"docs/deploy/security.md", "docs/results/verification.md"}
+
+
+@pytest.fixture
+def since_now(monkeypatch):
+    """`tftrt.stats()` counts from here on, as in a process of its own."""
+    real = tftrt.stats
+    before = dict(real()["totals"])
+
+    def stats():
+        answer = real()
+        answer["totals"] = {name: value - before.get(name, 0) for name, value in answer["totals"].items()}
+        return answer
+
+    monkeypatch.setattr(tftrt, "stats", stats)
+    return stats
+
+
+@pytest.fixture
+def environment():
+    """What a snippet sets in the environment ends with it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_snippets_run(page, tmp_path, monkeypatch, capfd, mnist, since_now, environment):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    printed = ""
+    for block in doc_pages.blocks(page):
+        where = f"{name_of(page)}:{block.line}"
+        if block.language == "output":
+            last = "\n".join(printed.splitlines()[-len(block.text.splitlines()) :]) + "\n"
+            same = doctest.OutputChecker().check_output(block.text, last, doctest.ELLIPSIS)
+            assert same, f"{where}: the snippet before it prints\n{printed}"
+        if block.language != "python":
+            continue
+        before = since_now()["totals"]
+        capfd.readouterr()
+        exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+        printed = capfd.readouterr().out
+        after = since_now()["totals"]
+        for mark in set(MARK.findall(block.text)):
+            if mark == "in the engine":
+                assert after["engine_calls"] > before["engine_calls"], f"{where}: no call ran in an engine"
+                assert after["native_fallbacks"] == before["native_fallbacks"], f"{where}: a call fell back: {tftrt.stats()['resources']}"
+            else:
+                native = sum(value for name, value in after.items() if name.startswith("native_"))
+                assert native > sum(value for name, value in before.items() if name.startswith("native_")), f"{where}: no call ran natively"
+    assert "Traceback" not in printed
+
+
+def test_the_guide_and_the_start_have_snippets():
+    """A page of the guide without one shows nothing that is known to work."""
+    without = {"docs/start/install.md", "docs/guide/cli.md", "docs/guide/old-models.md"}
+    wanted = {name_of(page) for page in PAGES if name_of(page).startswith(("docs/start/", "docs/guide/"))} - without
+    assert wanted - {name_of(page) for page in RUN} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    assert doc_pages.broken(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lines_fit(page):
+    if name_of(page) in UNWRAPPED:
+        pytest.skip("its evidence stands in long lines")
+    long = [f"{name_of(page)}:{number}" for number, line in doc_pages.prose(page) if len(line) > COLUMNS]
+    assert long == []
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= README_LINES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_sentences_are_short(page):
+    if name_of(page) in UNWRAPPED or name_of(page).startswith("docs/results/"):
+        pytest.skip("evidence")
+    counted = [(doc_pages.words(text), number, text) for number, text in doc_pages.sentences(page)]
+    long = [f"{name_of(page)}:{number}: {count} words: {text}" for count, number, text in counted if count > SENTENCE]
+    assert long == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_language_is_plain(page):
+    assert doc_style.findings(page) == []
+
+
+def test_dates_are_in_the_results_alone():
+    dated = re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d{1,2}(?:st|nd|rd|th)?(?: of)? (?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
+    allowed = ("docs/results/", "CHANGELOG.md", "docs/reference/compatibility.md", "README.md")
+    faults = [
+        f"{name_of(page)}:{number}: {line.strip()}"
+        for page in PAGES
+        if not name_of(page).startswith(allowed) and name_of(page) not in UNWRAPPED
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        if dated.search(line)
+    ]
+    assert faults == []
+
+
+def test_the_api_page_has_every_counter():
+    page = (ROOT / "docs/reference/python.md").read_text()
+    counters = set(re.findall(r"^ +(\w+): ", tftrt.stats.__doc__.split("The counters.")[1], re.MULTILINE))
+    assert len(counters) > 20
+    assert [name for name in sorted(counters) if f"`{name}`" not in page] == []
+    assert [name for name in tftrt.__all__ if f"tftrt.{name}" not in page] == []
+
+
+def test_the_metrics_page_has_every_metric():
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    source = (ROOT / "src/metrics.rs").read_text()
+    metrics = set(re.findall(r'(?:counter\(\s*|gauge\(\s*|name: |BUILD_SECONDS[^=]*= \()"(\w+)"', source))
+    assert len(metrics) > 15
+    assert [name for name in sorted(metrics) if f"`{name}`" not in page and f"`{name}{{" not in page] == []
+
+
+def test_the_command_line_page_has_every_option():
+    from tftrt.cli import main
+
+    page = (ROOT / "docs/guide/cli.md").read_text()
+    (commands,) = [action.choices for action in main.parser()._actions if action.choices]
+    assert [name for name in commands if f"## `{name}`" not in page] == []
+    options = {option for one in commands.values() for action in one._actions for option in action.option_strings if option.startswith("--")}
+    assert [option for option in sorted(options) if f"`{option}" not in page] == []
+
+
+def test_the_site_has_every_page():
+    """mkdocs.yml's navigation names each page of docs/ once (and mkdocs itself refuses one that is not there)."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    named = re.findall(r"[\w./-]+\.md", text.split("\nnav:")[1])
+    assert sorted(named) == sorted(str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs"))
+
+
+def test_contributing_is_a_door():
+    """What a contributor reads is docs/contribute; this page leads there."""
+    assert len(CONTRIBUTING.read_text().splitlines()) <= 60
