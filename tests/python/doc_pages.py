@@ -1,4 +1,4 @@
-"""What the tests of the documentation read out of Markdown: blocks of code, prose, sentences, links, anchors."""
+"""Reads Markdown for the tests of the documentation: blocks of code, prose, sentences, links, anchors."""
 
 import dataclasses
 import pathlib
@@ -10,12 +10,12 @@ README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 FENCE = re.compile(r"^( *)(```+|~~~+) *(\w*)")
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 CODE = re.compile(r"(`+)(.+?)\1")
-# A full stop behind these ends no sentence.
+# A full stop after these does not end a sentence.
 SHORT = re.compile(r"\b(?:e\.g|i\.e|etc|vs|No|Mr|approx)\.$")
 
 
 def pages() -> list[pathlib.Path]:
-    """Every page that a reader finds: README, CONTRIBUTING and their like, and docs/."""
+    """All Markdown pages: those in the root folder, docs/ and .github/."""
     return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
 
 

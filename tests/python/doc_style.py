@@ -2,7 +2,7 @@
 
     python tests/python/doc_style.py [FILE...]       # of the Markdown pages where none is named
 
-A line with `style: allow` in it is not looked at. For other files (`*.rs`, `*.py`) name them: comments are lines there.
+The check skips a line with `style: allow`. To check other files (`*.rs`, `*.py`), name them: each of their lines is checked.
 """
 
 import pathlib
@@ -11,7 +11,7 @@ import sys
 
 import doc_pages
 
-# What is looked for, as a regular expression, and what stands in its place.
+# A regular expression, and what to write instead.
 BANNED = [
     (r"\bgoes? by\b", "is found by, is keyed by, depends on"),
     (r"\b(?:is|are|be) to be had\b", "is available"),
@@ -40,7 +40,7 @@ BANNED = [
     (r"pypi\.org|files\.pythonhosted", "PyPI, without its address"),
 ]
 
-# Pages with another's words: what was measured, and the tables that commands make.
+# Pages that others still change, and tables that quote the code's own messages.
 EXEMPT = re.compile(r"docs/results/(?:verification|benchmarks)\.md|docs/deploy/security\.md|docs/reference/(?:settings|supported_ops|models)\.md|docs/contribute/style\.md")
 
 
@@ -57,7 +57,7 @@ def faults_in(lines) -> list[tuple[int, str]]:
 
 
 def findings(page: pathlib.Path) -> list[str]:
-    """What a page's text (its tables too, and not its code) has of these."""
+    """The faults in a page's text and tables; its code is not checked."""
     if EXEMPT.fullmatch(doc_pages.name_of(page)):
         return []
     return [f"{doc_pages.name_of(page)}:{number}: {fault}" for number, fault in faults_in(doc_pages.text(page))]
