@@ -28,7 +28,6 @@ BANNED = [
     (r"\blets? go of\b", "releases, destroys"),
     (r"\bso far as\b|\bas far as it\b", "if, up to"),
     (r"\bis no more\b|\bare no more\b", "is gone"),
-    (r"\bin shape\b", "correct"),
     (r"\bbad days?\b", "faults"),
     (r"\bcame to be\b|\bcome to be\b", "is made"),
     (r"\bheld against\b", "checked against"),

@@ -12,6 +12,7 @@ import shlex
 
 import doc_pages
 import doc_style
+import model_table
 import pytest
 import tensorflow as tf
 from doc_pages import CONTRIBUTING, README, ROOT, name_of
@@ -169,6 +170,11 @@ def test_dates_are_in_the_results_alone():
         if dated.search(line)
     ]
     assert faults == []
+
+
+def test_the_models_page_is_up_to_date():
+    text = model_table.document(model_table.read())
+    assert model_table.DOCUMENT.read_text() == text, "run python tests/python/model_table.py"
 
 
 def test_the_api_page_has_every_counter():
