@@ -1,6 +1,6 @@
 //! TensorFlow-TensorRT for stock TensorFlow.
 //!
-//! `docs/architecture.md` is the way in: what each module is for, and the way of a tensor through them.
+//! `docs/design/overview.md` is the way in: what each module is for, and the way of a tensor through them.
 
 pub mod cache;
 pub mod convert;

@@ -161,7 +161,7 @@ pub(super) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Warn
     names
         .filter(|name| name.starts_with("TF_TRT_") && VARIABLES.iter().all(|v| v.name != name))
         .map(|name| Warning {
-            message: "no variable of this name is read; docs/settings.md lists those that are".to_string(),
+            message: "no variable of this name is read; docs/reference/settings.md lists those that are".to_string(),
             variable: name,
         })
         .collect()

@@ -1,4 +1,4 @@
-"""Which files are read as engines, and through which file system: docs/security.md, and models at gs://, s3:// or hdfs://.
+"""Which files are read as engines, and through which file system: docs/deploy/security.md, and models at gs://, s3:// or hdfs://.
 
 ram:// stands for these: a file system of TensorFlow's own, which no other library can open.
 """

@@ -1,4 +1,4 @@
-"""What is promised about files of others (docs/security.md) and needs TensorFlow to be shown."""
+"""What is promised about files of others (docs/deploy/security.md) and needs TensorFlow to be shown."""
 
 import json
 import os
