@@ -5,7 +5,7 @@
 //
 // The outputs of the first model go to DIR/first, those of the second to DIR/second. The last line on stdout is the plugin's counters in JSON.
 #include <iostream>
-#include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,6 +45,8 @@ absl::Status CopyFolder(const std::string& from, const std::string& to) {
 absl::Status Load(const std::string& folder, tensorflow::SavedModelBundle* bundle) {
   tensorflow::SessionOptions options;
   options.config.set_allow_soft_placement(true);
+  // Saving adds nodes to the session's graph.
+  options.config.mutable_experimental()->set_disable_optimize_for_static_graph(true);
   return LoadSavedModel(options, tensorflow::RunOptions(), folder, {"serve"}, bundle);
 }
 
@@ -71,11 +73,11 @@ absl::Status Call(const Options& options, const tensorflow::SavedModelBundle& bu
   return absl::OkStatus();
 }
 
-// The engines that a model names.
-std::vector<std::string> Engines(const GraphDef& graph) {
-  std::vector<std::string> names;
+// The engines that a model names; several of its functions may name the same.
+std::set<std::string> Engines(const GraphDef& graph) {
+  std::set<std::string> names;
   const auto look = [&names](const tensorflow::NodeDef& node) {
-    if (node.op() == "CreateTRTResourceHandle") names.push_back(node.attr().at("resource_name").s());
+    if (node.op() == "CreateTRTResourceHandle") names.insert(node.attr().at("resource_name").s());
   };
   for (const auto& node : graph.node()) look(node);
   for (const auto& function : graph.library().function()) {
@@ -96,7 +98,7 @@ tensorflow::NodeDef Text(const std::string& name, const std::string& value) {
 }
 
 // Has the session write the engines that it has, by the op that the converter's save() runs.
-absl::Status Save(tensorflow::Session* session, const std::vector<std::string>& engines, const std::string& folder) {
+absl::Status Save(tensorflow::Session* session, const std::set<std::string>& engines, const std::string& folder) {
   GraphDef more;
   std::vector<std::string> targets;
   for (const std::string& engine : engines) {
@@ -122,7 +124,7 @@ absl::Status Main(const Options& options) {
   TF_RETURN_IF_ERROR(Load(first, &one));
   TF_RETURN_IF_ERROR(Call(options, one, "first"));
 
-  const std::vector<std::string> engines = Engines(one.meta_graph_def.graph_def());
+  const std::set<std::string> engines = Engines(one.meta_graph_def.graph_def());
   TF_RETURN_IF_ERROR(CopyFolder(options.model_path, second));
   for (const std::string& engine : engines) {
     // What the second model has is what the session writes, and nothing else.
