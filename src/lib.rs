@@ -11,6 +11,7 @@ pub mod graph;
 pub mod metrics;
 pub mod op;
 pub mod optimizer;
+mod plain;
 pub mod precision;
 pub mod process;
 pub mod profile;

@@ -2,7 +2,7 @@
 
 use super::values::{Choice, Experimental, Report};
 use super::variables::{Kind, VARIABLES, WITHOUT_EFFECT};
-use parking_lot::Mutex;
+use crate::process::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::RangeInclusive;

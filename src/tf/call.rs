@@ -10,6 +10,7 @@ use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, Tensor
 use crate::fault::{self, Fault, Point};
 use crate::graph::{DType, PartialShape, contents, elements};
 use crate::op::Resource;
+use crate::plain::plain;
 use bytes::Bytes;
 use cxx::UniquePtr;
 use std::sync::Arc;
@@ -166,13 +167,13 @@ impl Call {
     }
 
     pub fn fail(self, status: &Status) {
-        self.raw.fail(status.code, &status.message);
+        self.raw.fail(status.code, &plain(&status.message));
         ffi::finish_call(self.raw);
     }
 
     /// Ends the call with the results of an instantiated function; `why` goes before the message of a failure.
     pub fn run_native(self, handle: Handle, why: &str) {
-        ffi::run_native(self.raw, handle.number, handle.ints_on_device, why);
+        ffi::run_native(self.raw, handle.number, handle.ints_on_device, &plain(why));
     }
 }
 

@@ -8,12 +8,15 @@ use super::status::{Code, Status};
 use crate::graph::contents;
 use crate::op::{EngineOp, Resource};
 use crate::optimizer::{self, Params};
+use crate::process::Mutex;
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use cxx::UniquePtr;
-use parking_lot::Mutex;
 use prost::Message;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -114,14 +117,19 @@ pub fn resource_describe(state: &ResourceState) -> String {
     guard("describing a resource", || Ok(state.0.describe())).unwrap_or_else(|e| e.message)
 }
 
-pub fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: ffi::GpuHandle) -> Outcome {
+/// The system's paths are bytes, UTF-8 or not.
+fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+pub fn resource_initialize(state: &ResourceState, file: &[u8], capacity: i64, gpu: ffi::GpuHandle) -> Outcome {
     outcome(&guard("InitializeTRTResource", || {
-        state.0.initialize(file.as_ref(), capacity, device::gpu(gpu))
+        state.0.initialize(path(file), capacity, device::gpu(gpu))
     }))
 }
 
-pub fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome {
-    outcome(&guard("SerializeTRTResource", || state.0.serialize(file.as_ref(), save_engines)))
+pub fn resource_serialize(state: &ResourceState, file: &[u8], save_engines: bool) -> Outcome {
+    outcome(&guard("SerializeTRTResource", || state.0.serialize(path(file), save_engines)))
 }
 
 pub fn resource_calibration_table(state: &ResourceState) -> Blob {

@@ -2,6 +2,7 @@
 
 use super::ffi::{self, MetricPoint, MetricText};
 use crate::metrics::{BUILD_SECONDS, METRICS, PREFIX, points};
+use crate::process::Mutex;
 use serde_json::{Value, json};
 use std::panic::catch_unwind;
 
@@ -44,6 +45,9 @@ pub fn record_build_seconds(seconds: f64) {
 /// What TensorFlow's registry has of this library: a number for a metric of one point, an object of numbers by label for one of
 /// several, and `{"count", "sum"}` for a histogram.
 pub fn collected() -> Value {
+    // TensorFlow's registry has a lock of its own, which a fork would catch.
+    static READING: Mutex<()> = Mutex::new(());
+    let _reading = READING.lock();
     let mut out = serde_json::Map::new();
     for point in ffi::collected_metrics(PREFIX) {
         let name = point.name.trim_start_matches(PREFIX).to_string();

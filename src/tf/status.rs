@@ -1,6 +1,7 @@
 //! TensorFlow's status codes, as far as the library gives them.
 
 use super::ffi::Outcome;
+use crate::plain::plain;
 use std::fmt;
 
 /// Canonical codes (`absl::StatusCode`).
@@ -58,7 +59,7 @@ impl From<&Status> for Outcome {
     fn from(status: &Status) -> Outcome {
         Outcome {
             code: status.code,
-            message: status.message.clone(),
+            message: plain(&status.message).into_owned(),
         }
     }
 }

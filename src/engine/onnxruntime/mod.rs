@@ -16,12 +16,12 @@ use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory,
 use crate::convert::{BadValues, Model, guard};
 use crate::fault::{self, Point};
 use crate::graph::{DType, PartialShape};
+use crate::process::Mutex;
 use crate::process::{self, OfProcess};
 use crate::proto::onnx::ModelProto;
 use bytes::Bytes;
 use lru::LruCache;
 use ort::session::Session;
-use parking_lot::Mutex;
 use prost::Message;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
