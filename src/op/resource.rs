@@ -427,7 +427,7 @@ impl Resource {
         };
         Ok(EngineInstance {
             input_shapes,
-            plan: plan.encode(),
+            plan: plan.encode().map_err(|why| EngineError::Run(why.to_string()))?,
         })
     }
 

@@ -1,0 +1,92 @@
+"""Where memory or open files are lacking: the answer is TensorFlow's, or an error in words, and the next call is right.
+
+Each large allocation of this library's and of ONNX Runtime's fails once (memory_steps.py), and a converted model meets what a native one
+meets under limits on memory and on open files (limit_steps.py). docs/security.md says what holds.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from isolated import HERE, python_path
+
+# A smaller allocation that fails ends the process: Rust's collections do so, and TensorFlow does.
+LARGE = 64 << 10
+# How many allocations as large as that each way makes, by library. More or fewer are changed here on purpose.
+ALLOCATIONS = {"libtftrt": {"Convert": 17, "Load": 1, "Call": 0}}
+
+
+def run(program: str, *arguments, **env: str) -> tuple[dict, str]:
+    """The JSON object that a program of this folder writes last, and its log."""
+    done = subprocess.run(
+        [sys.executable, HERE / program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": "", **env},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    return (json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}), done.stderr
+
+
+@pytest.fixture(scope="module")
+def failing_malloc(tmp_path_factory) -> str:
+    """tests/cpp/failing_malloc.cc, compiled."""
+    made = tmp_path_factory.mktemp("failing_malloc") / "failing_malloc.so"
+    source = HERE.parent / "cpp" / "failing_malloc.cc"
+    command = [os.environ.get("CXX", "g++"), "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", str(source), "-o", str(made)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no C++ compiler")
+    return str(made)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> str:
+    """The native and the converted model of limit_steps.py, made in a process of its own: a fork wants a TensorFlow that has run nothing."""
+    folder = tmp_path_factory.mktemp("limited")
+    run("limit_steps.py", "make", folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("library", ["libtftrt", "libonnxruntime"])
+def test_each_large_allocation_fails_once(library, failing_malloc, tmp_path):
+    told, _ = run("memory_steps.py", tmp_path, library, LARGE, LD_PRELOAD=failing_malloc)
+    print(json.dumps(told, indent=1))
+    made = {way: each["reached"] for way, each in told.items()}
+    if library in ALLOCATIONS:
+        assert made == ALLOCATIONS[library]
+    assert sum(made.values()) >= 10
+    for way, each in told.items():
+        # What fails is seen: an error, or a counter that says why native TensorFlow answered.
+        assert len(each["outcomes"]) == each["reached"]
+        assert all(re.match("an error|native's answer", came) for came in each["outcomes"].values()), (way, each["outcomes"])
+
+
+def outcomes(came: dict) -> str:
+    return "\n".join(f"{model}: {result}" for model, results in came.items() for result in results)
+
+
+def assert_no_worse_than_native(came: dict) -> None:
+    """Every answer is right, and the converted model ends a process at most where the native one does."""
+    print(outcomes(came))
+    ended = {model: [not result.startswith(("right", "error")) for result in results] for model, results in came.items()}
+    assert not any(result.startswith(("wrong", "hang", "after")) for results in came.values() for result in results), outcomes(came)
+    assert all(native for native, converted in zip(ended["native"], ended["converted"]) if converted), outcomes(came)
+    # The last limit is enough for both, and the engine's own answer.
+    assert came["native"][-1].startswith("right") and came["converted"][-1] == "right: engine_calls 2", outcomes(came)
+
+
+def test_a_limit_on_memory_ends_no_process_that_native_tensorflow_survives(models):
+    came, _ = run("limit_steps.py", "memory", models)
+    assert_no_worse_than_native(came)
+
+
+def test_a_limit_on_open_files_ends_no_process_that_native_tensorflow_survives(models):
+    came, _ = run("limit_steps.py", "files", models)
+    assert_no_worse_than_native(came)
