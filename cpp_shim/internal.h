@@ -48,7 +48,7 @@ absl::Status serialize(const Message& message, const std::string& what, rust::Ve
   }
   *out = new_bytes(size);
   if (out->size() != size) {
-    return absl::ResourceExhaustedError("there is no memory for " + std::to_string(size) + " bytes of " + what);
+    return absl::ResourceExhaustedError(what + " has " + std::to_string(size) + " bytes, for which there is no memory");
   }
   if (!message.SerializeToArray(out->data(), static_cast<int>(size))) {
     return absl::InternalError(what + " cannot be serialized");

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use prost::{DecodeError, Message};
+use std::hint::black_box;
 
 /// There is no block of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,15 @@ pub fn room<T>(what: &'static str, count: usize) -> Result<Vec<T>, NoMemory> {
             bytes: count.saturating_mul(size_of::<T>()),
         }),
     }
+}
+
+/// Whether there are that many bytes just now: one block of them is asked for, and given back.
+///
+/// # Errors
+/// There are not. Where there are, another thread may take them meanwhile.
+pub fn ask(what: &'static str, bytes: usize) -> Result<(), NoMemory> {
+    // A block that nobody looks at would not be asked for.
+    room::<u8>(what, bytes).map(|block| drop(black_box(block)))
 }
 
 /// That many zeros.
@@ -94,9 +104,9 @@ pub fn encode(what: &'static str, message: &impl Message) -> Result<Vec<u8>, NoM
 const MOST_FOR_EACH_BYTE: usize = 3;
 
 /// Reads a message. What it holds in bytes is shared, as weights mostly are. All else is allocated piece by piece, and its lack would end the
-/// process. So the most that it may take is asked for before, in one block, and given back: another thread may still take it meanwhile.
+/// process. So the most that it may take is asked for before.
 pub fn decode<M: Message + Default>(what: &'static str, bytes: Bytes) -> Result<M, Unreadable> {
-    drop(room::<u8>(what, bytes.len().saturating_mul(MOST_FOR_EACH_BYTE))?);
+    ask(what, bytes.len().saturating_mul(MOST_FOR_EACH_BYTE))?;
     Ok(M::decode(bytes)?)
 }
 
@@ -110,6 +120,7 @@ mod tests {
         let why = zeros("the plan", 1 << 62).unwrap_err();
         assert_eq!(why.to_string(), "there is no memory for 4611686018427387904 bytes of the plan");
         assert_eq!(String::from(why), why.to_string());
+        assert_eq!(ask("the plan", 1 << 62), Err(why));
         let why = room::<u64>("the plan", usize::MAX).unwrap_err();
         assert!(why.to_string().contains("18446744073709551615 bytes"), "{why}");
     }

@@ -18,6 +18,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import json
 import pathlib
 import resource
+import shutil
 import signal
 import tempfile
 
@@ -29,12 +30,13 @@ from tensorflow.compiler.tf2tensorrt.ops import gen_trt_ops
 from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
 SECONDS = 60
+# "native" is the converted model without its engine, so that native TensorFlow runs the same graph.
 MODELS = ("native", "converted")
 # 20 MB of weights: five matrices of 1024 x 1024.
 WIDE, LAYERS = 1024, 5
-# From 16 MB, which nothing is loaded in, to more than both models need.
-MEMORY = [round((16 << 20) * 1.66**step) for step in range(12)]
-FILES = range(13)
+# From 32 MB, which nothing is loaded in, to more than both models need; half of the steps are where one of them has enough.
+MEMORY = [mib << 20 for mib in (32, 128, 320, 520, 640, 720, 790, 860, 950, 1100, 1500, 3000)]
+FILES = (0, 1, 2, 3, 4, 6, 8, 12)
 
 
 class Wide(tf.Module):
@@ -54,15 +56,14 @@ def make(folder: pathlib.Path) -> None:
     x = np.linspace(-1, 1, 64 * WIDE, dtype=np.float32).reshape(64, WIDE)
     np.save(folder / "input.npy", x)
     np.save(folder / "expected.npy", model.serve(tf.constant(x))["y"].numpy())
-    # Both are frozen: the one difference between them is the engine.
     tf.saved_model.save(model, str(folder / "variables"))
     converter = trt.TrtGraphConverterV2(input_saved_model_dir=str(folder / "variables"))
     converter.convert()
     converter.build(input_fn=lambda: iter([[x]]))
     converter.save(str(folder / "converted"))
-    nothing = trt.TrtGraphConverterV2(input_saved_model_dir=str(folder / "variables"), minimum_segment_size=10_000)
-    nothing.convert()
-    nothing.save(str(folder / "native"))
+    shutil.copytree(folder / "converted", folder / "native")
+    (asset,) = (folder / "native" / "assets").glob("trt-serialized-engine.*")
+    asset.write_bytes(b"")
 
 
 class Session:
@@ -79,8 +80,6 @@ class Session:
 
     def save_op(self, folder: pathlib.Path, model: str):
         target = pathlib.Path(tempfile.gettempdir()) / f"tftrt-limits-{os.getpid()}"
-        if model == "native":
-            return tf.io.write_file(str(target), "engines")
         (asset,) = (folder / model / "assets").glob("trt-serialized-engine.*")
         return gen_trt_ops.serialize_trt_resource(resource_name=asset.name.removeprefix("trt-serialized-engine."), filename=str(target))
 
@@ -110,7 +109,9 @@ def under(kind: int, limit: int, folder: pathlib.Path, model: str) -> str:
     except Exception as error:  # Any error in words is an answer.
         came = f"error: {type(error).__name__}: {error}".replace("\n", " ")[:300]
     resource.setrlimit(kind, (hard, hard))
-    if not (session or Session(folder, model)).call(folder):
+    if came.startswith("error"):
+        session = Session(folder, model)  # An exception leaves a session of TensorFlow's locked.
+    if not session.call(folder):
         return f"wrong without the limit, after {came}"
     return came
 
@@ -125,6 +126,8 @@ def attempt(kind: int, limit: int, folder: pathlib.Path, model: str) -> str:
         try:
             signal.alarm(SECONDS)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            if model == "native":
+                os.environ["TFTRT_BUILD"] = "never"
             os.write(write, under(kind, limit, folder, model).encode())
         except BaseException as error:
             os.write(write, f"after the limit: {type(error).__name__}: {error}"[:1000].encode())
@@ -157,8 +160,10 @@ def main(what: str, folder: pathlib.Path) -> None:
         mapped = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         came = sweep(resource.RLIMIT_AS, [mapped + more for more in MEMORY], folder)
     else:
-        first = max(map(int, os.listdir("/proc/self/fd"))) + 1
-        came = sweep(resource.RLIMIT_NOFILE, [first + more for more in FILES], folder)
+        # A file gets the smallest number that is free, and the limit is on numbers.
+        taken = set(map(int, os.listdir("/proc/self/fd")))
+        free = [number for number in range(len(taken) + max(FILES) + 1) if number not in taken]
+        came = sweep(resource.RLIMIT_NOFILE, [free[more] for more in FILES], folder)
     print(json.dumps(came))
 
 

@@ -23,8 +23,8 @@ WIDE = 512
 SMALL, LARGE = (np.linspace(-1, 1, WIDE * n, dtype=np.float32).reshape(n, WIDE) for n in (64, 96))
 # The reasons that are lack of memory, in the words of this library, of TensorFlow, of ONNX Runtime and of C++.
 WORDS = re.compile(r"no memory|allocate|bad_alloc|out of memory|ResourceExhausted|OOM", re.IGNORECASE)
-# Which counters say that something did not go as if there were memory.
-TOLD = ("native_no_engine", "native_engine_failed", "rejected_plans")
+# The counters that say whether all went as if there were memory.
+TOLD = ("builds", "loads", "engine_calls", "native_no_engine", "native_no_backend", "native_engine_failed", "rejected_plans")
 
 
 class Wide(tf.Module):
@@ -63,7 +63,8 @@ class Allocator:
 
 
 def counters() -> collections.Counter:
-    return collections.Counter({name: tftrt.stats()["totals"][name] for name in ("builds", "loads", "hits", *TOLD)})
+    totals = tftrt.stats()["totals"]
+    return collections.Counter({name: totals[name] for name in TOLD})
 
 
 class Way:
@@ -155,11 +156,11 @@ class Call(Load):
             self.call(self.model, x)
 
 
-def outcome(way: Way, told: collections.Counter) -> str:
+def outcome(way: Way, told: collections.Counter, usual: collections.Counter) -> str:
     if way.errors:
         return f"an error: {way.errors[0]}"
-    counted = [f"{name} {told[name]}" for name in TOLD if told[name]]
-    return f"native's answer: {', '.join(counted)}" if counted else "the engine's answer"
+    other = [f"{name} {told[name]}, not {usual[name]}" for name in TOLD if told[name] != usual[name]]
+    return f"native's answer: {'; '.join(other)}" if other else "the engine's answer"
 
 
 def steps(way: Way, allocator: Allocator, first: int) -> dict:
@@ -168,9 +169,11 @@ def steps(way: Way, allocator: Allocator, first: int) -> dict:
     way.go()  # What happens once in a process is no part of a way that is gone often.
     way.check()
     way.ready()
+    before = counters()
     allocator.ask(0)
     way.go()
     reached, _ = allocator.stop()
+    usual = counters() - before
     way.check()
     assert way.errors == []
     outcomes = {}
@@ -182,7 +185,7 @@ def steps(way: Way, allocator: Allocator, first: int) -> dict:
         allocator.ask(number)
         way.go()
         _, failed = allocator.stop()
-        outcomes[number] = outcome(way, counters() - before) if failed else "not reached"
+        outcomes[number] = outcome(way, counters() - before, usual) if failed else "not reached"
         print(f"  {outcomes[number]}"[:600], file=sys.stderr, flush=True)
         try:
             way.check()
