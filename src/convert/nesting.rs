@@ -95,7 +95,10 @@ mod tests {
                 ..Default::default()
             };
             let mut call = graph(CALL);
-            call.nodes[0].def.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[body]).unwrap());
+            call.nodes[0]
+                .def
+                .attr
+                .insert(inner::GRAPHS.into(), inner::to_attr(&[body]).unwrap());
             call
         };
         assert!(

@@ -177,7 +177,11 @@ mod tests {
         let mut nodes = [typed(2000, 2002), typed(1000, 1000), typed(2000, 100_000)];
         let before = nodes.clone();
         make(&mut nodes).unwrap();
-        assert_eq!(nodes[1..], before[1..], "few values, and a value that stands for many, stay as they are");
+        assert_eq!(
+            nodes[1..],
+            before[1..],
+            "few values, and a value that stands for many, stay as they are"
+        );
         let tensor = |node: &tf::NodeDef| match &node.attr["value"].value {
             Some(Value::Tensor(tensor)) => tensor.clone(),
             _ => unreachable!(),

@@ -91,8 +91,7 @@ fn lines(text: &CStr) -> Vec<String> {
 fn convert(graph: &[u8], optimizer: &[u8], fetches: &Vec<String>, keep: &Vec<String>) -> Result<Vec<u8>, Status> {
     const GRAPH: &str = "the graph";
     let unreadable = |what: &str, e: String| Status::new(Code::InvalidArgument, format!("{what} cannot be read: {e}"));
-    let graph: tf::GraphDef =
-        memory::decode(GRAPH, memory::copy(GRAPH, graph)?.into()).map_err(|e| unreadable(GRAPH, e.to_string()))?;
+    let graph: tf::GraphDef = memory::decode(GRAPH, memory::copy(GRAPH, graph)?.into()).map_err(|e| unreadable(GRAPH, e.to_string()))?;
     let optimizer =
         tf::rewriter_config::CustomGraphOptimizer::decode(optimizer).map_err(|e| unreadable("the parameters", e.to_string()))?;
     let converted = host::optimize_graph(&graph, &passes::conversion(optimizer.parameter_map), fetches, keep)?;

@@ -95,11 +95,20 @@ def ran_by() -> str:
     return ", ".join(f"{name} {totals[name]}" for name in told) or "no engine"
 
 
-def under(kind: int, limit: int, folder: pathlib.Path, model: str) -> str:
-    """What came of a load and two calls under the limit, and of a call without it."""
+def limit(kind: int, more: int) -> int:
+    """The limit that leaves this process `more` bytes, or files."""
+    if kind == resource.RLIMIT_AS:
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + more
+    # A file gets the smallest number that is free, and the limit is on numbers. (The folder that is listed is closed by then.)
+    taken = {int(number) for number in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{number}")}
+    return [number for number in range(len(taken) + more + 1) if number not in taken][more]
+
+
+def under(kind: int, more: int, folder: pathlib.Path, model: str) -> str:
+    """What came of a load and two calls with that much left, and of a call without the limit."""
     _, hard = resource.getrlimit(kind)
     session = None
-    resource.setrlimit(kind, (limit, hard))
+    resource.setrlimit(kind, (limit(kind, more), hard))
     try:
         session = Session(folder, model)
         right = session.call(folder) and session.call(folder)
@@ -116,7 +125,8 @@ def under(kind: int, limit: int, folder: pathlib.Path, model: str) -> str:
     return came
 
 
-def attempt(kind: int, limit: int, folder: pathlib.Path, model: str) -> str:
+def start(kind: int, more: int, folder: pathlib.Path, model: str) -> tuple[int, int]:
+    """A child that tries the model: its id, and where it writes what came of it."""
     threads = os.listdir("/proc/self/task")
     assert len(threads) == 1, f"{len(threads)} threads before a fork: TensorFlow's own ops wait forever in the child for those it lacks"
     read, write = os.pipe()
@@ -128,42 +138,43 @@ def attempt(kind: int, limit: int, folder: pathlib.Path, model: str) -> str:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             if model == "native":
                 os.environ["TFTRT_BUILD"] = "never"
-            os.write(write, under(kind, limit, folder, model).encode())
+            os.write(write, under(kind, more, folder, model).encode())
         except BaseException as error:
             os.write(write, f"after the limit: {type(error).__name__}: {error}"[:1000].encode())
         finally:
             os._exit(0)
     os.close(write)
+    return pid, read
+
+
+def ended(pid: int, read: int) -> str:
+    """What came of a child."""
     with os.fdopen(read) as pipe:
         said = pipe.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
-        ended = signal.Signals(os.WTERMSIG(status)).name
-        return "hang" if ended == "SIGALRM" else f"signal {ended}"
+        name = signal.Signals(os.WTERMSIG(status)).name
+        return "hang" if name == "SIGALRM" else f"signal {name}"
     return said or f"exit {os.waitstatus_to_exitcode(status)} without a word"
 
 
-def sweep(kind: int, limits: list[int], folder: pathlib.Path) -> dict:
-    came = {}
-    for limit in limits:
-        for model in MODELS:
-            print(limit, model, file=sys.stderr, flush=True)
-            came.setdefault(model, []).append(attempt(kind, limit, folder, model))
-            print("   ", came[model][-1], file=sys.stderr, flush=True)
+def sweep(kind: int, steps: list[int], folder: pathlib.Path) -> dict:
+    came = {model: [] for model in MODELS}
+    for more in steps:
+        for model, child in [(model, start(kind, more, folder, model)) for model in MODELS]:
+            came[model].append(ended(*child))
+            print(more, model, came[model][-1], file=sys.stderr, flush=True)
     return came
 
 
 def main(what: str, folder: pathlib.Path) -> None:
+    came = {}
     if what == "make":
-        return make(folder)
-    if what == "memory":
-        mapped = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        came = sweep(resource.RLIMIT_AS, [mapped + more for more in MEMORY], folder)
+        make(folder)
+    elif what == "memory":
+        came = sweep(resource.RLIMIT_AS, MEMORY, folder)
     else:
-        # A file gets the smallest number that is free, and the limit is on numbers.
-        taken = set(map(int, os.listdir("/proc/self/fd")))
-        free = [number for number in range(len(taken) + max(FILES) + 1) if number not in taken]
-        came = sweep(resource.RLIMIT_NOFILE, [free[more] for more in FILES], folder)
+        came = sweep(resource.RLIMIT_NOFILE, list(FILES), folder)
     print(json.dumps(came))
 
 

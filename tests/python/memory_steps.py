@@ -1,7 +1,8 @@
 """What test_memory_limits.py runs in a process of its own: ways through the library during which each large allocation fails once.
 
-`LD_PRELOAD=failing_malloc.so python memory_steps.py FOLDER LIBRARY SIZE` prints a JSON object for each way: how many allocations of at
-least SIZE bytes the library whose path holds LIBRARY made, and what came of the failure of each.
+`LD_PRELOAD=failing_malloc.so python memory_steps.py FOLDER LIBRARY SIZE WAY...` (Convert, Load or Call) prints a JSON object for each way: how
+many allocations of at least SIZE bytes the library whose path holds LIBRARY made, and what came of the failure of each.
+TFTRT_TELL_ALLOCATION=1 also writes the calls that led to each.
 """
 
 import collections
@@ -163,8 +164,8 @@ def outcome(way: Way, told: collections.Counter, usual: collections.Counter) -> 
     return f"native's answer: {'; '.join(other)}" if other else "the engine's answer"
 
 
-def steps(way: Way, allocator: Allocator, first: int) -> dict:
-    """How many allocations the way made, and what came of the failure of each, from number `first` on."""
+def steps(way: Way, allocator: Allocator) -> dict:
+    """How many allocations the way made, and what came of the failure of each."""
     way.ready()
     way.go()  # What happens once in a process is no part of a way that is gone often.
     way.check()
@@ -177,7 +178,7 @@ def steps(way: Way, allocator: Allocator, first: int) -> dict:
     way.check()
     assert way.errors == []
     outcomes = {}
-    for number in range(first, reached + 1):
+    for number in range(1, reached + 1):
         way.errors.clear()
         way.ready()
         before = counters()
@@ -194,13 +195,12 @@ def steps(way: Way, allocator: Allocator, first: int) -> dict:
     return {"reached": reached, "outcomes": outcomes}
 
 
-def main(folder: pathlib.Path, library: str, size: int, ways: dict[str, int]) -> None:
+def main(folder: pathlib.Path, library: str, size: int, ways: list[str]) -> None:
     tf.saved_model.save(Wide(), str(folder / "native"))
     allocator = Allocator(library, size)
     kinds = {kind.__name__: kind for kind in (Convert, Load, Call)}
-    print(json.dumps({name: steps(kinds[name](folder), allocator, first) for name, first in ways.items()}))
+    print(json.dumps({name: steps(kinds[name](folder), allocator) for name in ways}))
 
 
 if __name__ == "__main__":
-    given = dict(way.split(":") for way in sys.argv[4:]) or {"Convert": 1, "Load": 1, "Call": 1}
-    main(pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), {way: int(first) for way, first in given.items()})
+    main(pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:])

@@ -1,7 +1,7 @@
 """Where memory or open files are lacking: the answer is TensorFlow's, or an error in words, and the next call is right.
 
-Each large allocation of this library's and of ONNX Runtime's fails once (memory_steps.py), and a converted model meets what a native one
-meets under limits on memory and on open files (limit_steps.py). docs/security.md says what holds.
+Each large allocation of this library's and of ONNX Runtime's fails once (memory_steps.py), and a converted model is
+called under limits on memory and on open files, beside the same one without its engine (limit_steps.py). docs/security.md says what holds.
 """
 
 import json
@@ -15,12 +15,13 @@ from isolated import HERE, python_path
 
 # A smaller allocation that fails ends the process: Rust's collections do so, and TensorFlow does.
 LARGE = 64 << 10
-# How many allocations as large as that each way makes at least, by library. (A call of an engine makes none of this library's.)
-ALLOCATIONS = {"libtftrt": {"Convert": 15, "Load": 2, "Call": 0}, "libonnxruntime": {"Convert": 20, "Load": 10, "Call": 1}}
+# How many allocations as large as that each way makes at least, by library. A call of an engine makes none of this library's, and ONNX
+# Runtime makes the same engine where it loads and where it builds.
+ALLOCATIONS = {"libtftrt": {"Convert": 15, "Load": 2, "Call": 0}, "libonnxruntime": {"Load": 10, "Call": 1}}
 
 
-def run(program: str, *arguments, **env: str) -> tuple[dict, str]:
-    """The JSON object that a program of this folder writes last, and its log."""
+def run(program: str, *arguments, **env: str) -> dict:
+    """The JSON object that a program of this folder writes last."""
     done = subprocess.run(
         [sys.executable, HERE / program, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": "", **env},
@@ -30,7 +31,7 @@ def run(program: str, *arguments, **env: str) -> tuple[dict, str]:
         check=False,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-    return (json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}), done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def models(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("library", ALLOCATIONS)
 def test_each_large_allocation_fails_once(library, failing_malloc, tmp_path):
-    told, _ = run("memory_steps.py", tmp_path, library, LARGE, LD_PRELOAD=failing_malloc)
+    told = run("memory_steps.py", tmp_path, library, LARGE, *ALLOCATIONS[library], LD_PRELOAD=failing_malloc)
     print(json.dumps(told, indent=1))
     for way, each in told.items():
         came = each["outcomes"].values()
@@ -72,20 +73,20 @@ def outcomes(came: dict) -> str:
 
 
 def assert_no_worse_than_native(came: dict) -> None:
-    """Every answer is right, and the converted model ends a process at most where the native one does."""
+    """Every answer is right, and the converted model ends a process, or hangs, at most where it does so without its engine."""
     print(outcomes(came))
     ended = {model: [not result.startswith(("right", "error")) for result in results] for model, results in came.items()}
-    assert not any(result.startswith(("wrong", "hang", "after")) for results in came.values() for result in results), outcomes(came)
+    assert not any(result.startswith(("wrong", "after")) for results in came.values() for result in results), outcomes(came)
     assert all(native for native, converted in zip(ended["native"], ended["converted"]) if converted), outcomes(came)
     # The last limit is enough for both, and the engine's own answer.
     assert came["native"][-1].startswith("right") and came["converted"][-1] == "right: engine_calls 2", outcomes(came)
 
 
 def test_a_limit_on_memory_ends_no_process_that_native_tensorflow_survives(models):
-    came, _ = run("limit_steps.py", "memory", models)
+    came = run("limit_steps.py", "memory", models)
     assert_no_worse_than_native(came)
 
 
 def test_a_limit_on_open_files_ends_no_process_that_native_tensorflow_survives(models):
-    came, _ = run("limit_steps.py", "files", models)
+    came = run("limit_steps.py", "files", models)
     assert_no_worse_than_native(came)
