@@ -8,6 +8,7 @@ pub mod engine;
 pub mod fault;
 pub mod files;
 pub mod graph;
+pub mod memory;
 pub mod metrics;
 pub mod op;
 pub mod optimizer;

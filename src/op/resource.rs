@@ -379,10 +379,14 @@ impl Resource {
                     cache.wait_for_builds();
                 }
                 for one in set.all() {
-                    instances.push(
-                        self.instance(identity, one)
-                            .map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?,
-                    );
+                    let instance = self.instance(identity, one).map_err(|e| {
+                        let code = match e {
+                            EngineError::NoMemory(_) => Code::ResourceExhausted,
+                            _ => Code::Internal,
+                        };
+                        Status::new(code, format!("SerializeTRTResource: engine '{}': {e}", self.name))
+                    })?;
+                    instances.push(instance);
                 }
             }
         }
@@ -418,7 +422,7 @@ impl Resource {
         };
         Ok(EngineInstance {
             input_shapes,
-            plan: plan.encode(),
+            plan: plan.encode()?,
         })
     }
 

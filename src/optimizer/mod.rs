@@ -644,7 +644,7 @@ impl Maker<'_> {
         }
         let function_name = format!("{name}_native_segment");
         let mut body = std::mem::take(&mut cut.body);
-        let segment_hash = segment_hash::of(&body);
+        let segment_hash = segment_hash::of(&body)?;
         let mut functions = Vec::new();
         inner_functions::make(self.context.host, &mut body, &function_name, &mut functions)?;
         functions.push(self.context.host.function_from_graph(body, &function_name)?);

@@ -9,6 +9,7 @@ use crate::engine::interface::check_outputs;
 use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, TensorView};
 use crate::fault::{self, Fault, Point};
 use crate::graph::{DType, PartialShape, contents, elements};
+use crate::memory;
 use crate::op::Resource;
 use crate::plain::plain;
 use bytes::Bytes;
@@ -113,6 +114,7 @@ impl Call {
         fault::at(Point::Body).map_err(failed)?;
         let body = self.raw.function_body(function, contents::LARGE, contents::MARK, contents);
         body.outcome.check()?;
+        contents.lacking.map_or(Ok(()), Err)?;
         Ok(body.bytes)
     }
 
@@ -129,7 +131,7 @@ impl Call {
     /// Input `i`'s bytes, after waiting for them where they are on a device.
     pub fn input_on_host(&self, i: usize) -> Result<Vec<u8>, Status> {
         fault::at(Point::Copy).map_err(failed)?;
-        let mut bytes = vec![0; self.raw.input_bytes(i)];
+        let mut bytes = memory::zeros("an input", self.raw.input_bytes(i))?;
         self.raw.copy_input_to_host(i, &mut bytes).check()?;
         Ok(bytes)
     }

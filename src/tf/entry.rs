@@ -6,6 +6,7 @@ use super::ffi::{self, Blob, OptimizerItem, Outcome, Rewritten};
 use super::host::{self, TensorflowHost};
 use super::status::{Code, Status};
 use crate::graph::contents;
+use crate::memory::{self, NoMemory, Unreadable};
 use crate::op::{EngineOp, Resource};
 use crate::optimizer::{self, Params};
 use crate::process::Mutex;
@@ -44,7 +45,7 @@ pub struct EngineKernel(Result<EngineOp, Status>);
 
 pub fn engine_kernel_new(node_def: &[u8], gpu: bool) -> Box<EngineKernel> {
     Box::new(EngineKernel(guard("making TRTEngineOp", || {
-        EngineOp::new(Bytes::copy_from_slice(node_def), gpu)
+        EngineOp::new(memory::copy("the node", node_def)?.into(), gpu)
     })))
 }
 
@@ -174,14 +175,21 @@ pub fn optimizer_concerns(state: &OptimizerState, id: &str, function_attrs: &[u8
 pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
     let run = guard("TensorRTOptimizer", || {
         let params = state.0.as_ref().map_err(Status::clone)?;
-        let unreadable =
-            |e: prost::DecodeError| Status::new(Code::Internal, format!("TensorRTOptimizer: unreadable graph '{}': {e}", item.id));
-        let graph = tf::GraphDef::decode(Bytes::from(item.graph)).map_err(unreadable)?;
+        let unreadable = |e: Unreadable| {
+            let code = match e {
+                Unreadable::NoMemory(_) => Code::ResourceExhausted,
+                Unreadable::Message(_) => Code::Internal,
+            };
+            Status::new(code, format!("TensorRTOptimizer: unreadable graph '{}': {e}", item.id))
+        };
+        let mut graph: tf::GraphDef = memory::decode("the graph", item.graph.into()).map_err(unreadable)?;
+        contents::make(all_nodes(&mut graph)).map_err(|why| unreadable(why.into()))?;
+        let read = |bytes: Vec<u8>| memory::decode::<tf::NameAttrList>("a function's attributes", bytes.into());
         let attrs = match item.function_attrs.is_empty() {
             true => None,
-            false => Some(tf::NameAttrList::decode(Bytes::from(item.function_attrs)).map_err(unreadable)?.attr),
+            false => Some(read(item.function_attrs).map_err(unreadable)?.attr),
         };
-        let tensorflow = TensorflowHost::new(graph.library.clone().unwrap_or_default());
+        let tensorflow = TensorflowHost::new(graph.library.clone().unwrap_or_default())?;
         let request = optimizer::Item {
             id: &item.id,
             graph,
@@ -192,7 +200,9 @@ pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
             default_device: item.device,
         };
         optimizer::optimize(params, request, &tensorflow)
-            .map_err(|e| Status::new(Code::Internal, format!("TensorRTOptimizer: graph '{}': {e}", item.id)))
+            .map_err(|e| Status::new(Code::Internal, format!("TensorRTOptimizer: graph '{}': {e}", item.id)))?
+            .map(written)
+            .transpose()
     });
     let mut rewritten = Rewritten {
         outcome: outcome(&run),
@@ -201,14 +211,24 @@ pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
         mark: contents::MARK,
         contents: Box::default(),
     };
-    if let Ok(Some(mut graph)) = run {
-        let functions = graph.library.iter_mut().flat_map(|library| &mut library.function);
-        let nodes = functions.flat_map(|function| &mut function.node_def).chain(&mut graph.node);
+    if let Ok(Some((graph, contents))) = run {
         rewritten.changed = true;
-        rewritten.contents = Box::new(Contents(contents::take_out(nodes)));
-        rewritten.graph = graph.encode_to_vec();
+        rewritten.contents = Box::new(contents);
+        rewritten.graph = graph;
     }
     rewritten
+}
+
+/// The nodes of the graph and of its functions.
+fn all_nodes(graph: &mut tf::GraphDef) -> impl Iterator<Item = &mut tf::NodeDef> {
+    let functions = graph.library.iter_mut().flat_map(|library| &mut library.function);
+    functions.flat_map(|function| &mut function.node_def).chain(&mut graph.node)
+}
+
+/// A graph as bytes, without its large contents, and these.
+fn written(mut graph: tf::GraphDef) -> Result<(Vec<u8>, Contents), Status> {
+    let contents = Contents(contents::take_out(all_nodes(&mut graph)));
+    Ok((memory::encode("the converted graph", &graph)?, contents))
 }
 
 /// The large contents of a graph's constants, by their marks.
@@ -230,15 +250,20 @@ pub struct LargeContents {
     pub copies: Vec<Bytes>,
     /// CRC-32C's.
     pub checksums: Vec<u32>,
+    /// Why a content was not copied: what was taken is of no use then.
+    pub lacking: Option<NoMemory>,
 }
 
 pub fn large_contents_take(contents: &mut LargeContents, content: &[u8]) {
     match contents.copied {
-        true => contents.copies.push(Bytes::copy_from_slice(content)),
+        true => match memory::copy("a constant's elements", content) {
+            Ok(copy) => contents.copies.push(copy.into()),
+            Err(why) => contents.lacking = Some(why),
+        },
         false => contents.checksums.push(crc32c::crc32c(content)),
     }
 }
 
 pub fn new_bytes(len: usize) -> Vec<u8> {
-    vec![0; len]
+    memory::zeros("a message", len).unwrap_or_default()
 }

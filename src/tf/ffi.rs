@@ -151,7 +151,7 @@ pub mod bridge {
         /// The name of a device without its type and number.
         fn without_gpu(device: &str) -> String;
 
-        /// Zeros, to be written over.
+        /// Zeros, to be written over; none where there is no memory for that many.
         fn new_bytes(len: usize) -> Vec<u8>;
     }
 

@@ -103,7 +103,7 @@ pub fn of_branches(scene: &Scene<'_>, predicate: Port, branches: &Branches, wait
             ("then_branch".to_string(), function()),
             ("else_branch".to_string(), function()),
             ("output_shapes".to_string(), shapes(infos.iter())),
-            (inner::GRAPHS.to_string(), inner::to_attr(&graphs)),
+            (inner::GRAPHS.to_string(), inner::to_attr(&graphs)?),
         ]
         .into(),
         ..Default::default()
@@ -247,7 +247,7 @@ pub fn of_loop(scene: &Scene<'_>, frame: &Frame, around: Option<NodeId>, waits: 
             ("body".to_string(), function()),
             ("output_shapes".to_string(), shapes(args.infos.iter())),
             ("parallel_iterations".to_string(), attr(Value::I(10))),
-            (inner::GRAPHS.to_string(), inner::to_attr(&graphs)),
+            (inner::GRAPHS.to_string(), inner::to_attr(&graphs)?),
             (inner::VARIABLES.to_string(), attr(Value::I(frame.variables.len() as i64))),
         ]
         .into(),
