@@ -47,6 +47,9 @@ absl::Status serialize(const Message& message, const std::string& what, rust::Ve
     return absl::InvalidArgumentError(what + " is larger than protobuf's limit of 2 GB");
   }
   *out = new_bytes(size);
+  if (out->size() != size) {
+    return absl::ResourceExhaustedError(what + " has " + std::to_string(size) + " bytes, for which there is no memory");
+  }
   if (!message.SerializeToArray(out->data(), static_cast<int>(size))) {
     return absl::InternalError(what + " cannot be serialized");
   }
@@ -58,6 +61,8 @@ template <typename F>
 absl::Status guarded(F&& f) {
   try {
     return f();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("tftrt: there is no memory for it (std::bad_alloc)");
   } catch (const std::exception& e) {
     return absl::InternalError(std::string("tftrt: C++ exception: ") + e.what());
   } catch (...) {

@@ -119,7 +119,7 @@ class InitializeTRTResource : public tensorflow::OpKernel {
     ResourcePtr resource;
     OP_REQUIRES_OK(context, find_or_make(context, handle, capacity_, &resource));
     OP_REQUIRES_OK(context,
-                   to_status(resource_initialize(resource->state(), to_rust(file), capacity_, gpu_handle(context))));
+                   to_status(resource_initialize(resource->state(), view(file), capacity_, gpu_handle(context))));
   }
 
  private:
@@ -148,7 +148,7 @@ class SerializeTRTResource : public tensorflow::OpKernel {
     ResourcePtr resource;
     OP_REQUIRES_OK(context, lookup(context, &name, &resource));
     OP_REQUIRES_OK(context, scalar_string(context, 1, "filename", &file));
-    OP_REQUIRES_OK(context, to_status(resource_serialize(resource->state(), to_rust(file), save_engines_)));
+    OP_REQUIRES_OK(context, to_status(resource_serialize(resource->state(), view(file), save_engines_)));
     if (delete_resource_) {
       OP_REQUIRES_OK(context, context->resource_manager()->Delete<EngineResource>(kContainer, name));
     }

@@ -9,7 +9,7 @@ use tftrt::{files, settings};
 /// A file's name in `docs/`, and what makes its text.
 type Document = (&'static str, fn() -> String);
 
-const DOCUMENTS: &[Document] = &[("settings.md", settings::document::markdown)];
+const DOCUMENTS: &[Document] = &[("reference/settings.md", settings::document::markdown)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -4,7 +4,7 @@
 //! time that `read` is reached, once; `count` is none, and `hold:FILE` neither: there a build waits as long as FILE is there. A test asks for the next one by the request `faults` of `tftrt_request`, which
 //! is refused in any other process. There a point is one relaxed load of a flag that never changes.
 
-use parking_lot::Mutex;
+use crate::process::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;

@@ -29,6 +29,11 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Res
             source,
         }
     };
+    // To put a file in the place of a device or pipe would take that away from the system; a link may lead to one.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let why = "there is a device, pipe or socket of this name, and no regular file";
+        return Err(failed("written")(io::Error::new(ErrorKind::InvalidInput, why)));
+    }
     let name = path
         .file_name()
         .ok_or_else(|| failed("written")(io::Error::new(ErrorKind::InvalidInput, "it names no file")))?;
@@ -78,4 +83,42 @@ fn fill(file: &File, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>
     fault::at(Point::Write)?;
     fault::at(Point::Sync)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    fn put(path: &Path) -> Result<(), FileError> {
+        replace(path, |out| out.write_all(b"new"))
+    }
+
+    #[test]
+    fn no_file_takes_the_place_of_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        symlink(&pipe, &link).unwrap();
+        for path in [&pipe, &link] {
+            let why = put(path).unwrap_err().to_string();
+            assert!(why.contains("there is a device, pipe or socket of this name"), "{why}");
+        }
+        assert!(fs::metadata(&link).unwrap().file_type().is_fifo());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_and_a_link_that_leads_nowhere_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        symlink("nothing", &link).unwrap();
+        for path in [&file, &link] {
+            put(path).unwrap();
+            assert_eq!(fs::read(path).unwrap(), b"new");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

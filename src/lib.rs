@@ -1,6 +1,6 @@
 //! TensorFlow-TensorRT for stock TensorFlow.
 //!
-//! `docs/architecture.md` is the way in: what each module is for, and the way of a tensor through them.
+//! `docs/design/overview.md` is the way in: what each module is for, and the way of a tensor through them.
 
 pub mod cache;
 pub mod control_flow;
@@ -11,8 +11,10 @@ pub mod engine;
 pub mod fault;
 pub mod files;
 pub mod graph;
+pub mod memory;
 pub mod op;
 pub mod optimizer;
+mod plain;
 pub mod plugin;
 pub mod precision;
 pub mod process;

@@ -1,5 +1,5 @@
 //! The fuzz targets in CI: every seed, and some thousand changes of them, the same each time. What finds new ways is
-//! cargo-fuzz (docs/security.md).
+//! cargo-fuzz (docs/deploy/security.md).
 //!
 //! `TFTRT_FUZZ_CHANGES` is the number of changed inputs for each target.
 
@@ -20,7 +20,7 @@ fn no_target_panics() {
         .map(|n| n.parse().expect("TFTRT_FUZZ_CHANGES is a number"));
     for (name, target) in targets::ALL {
         let seeds = seeds(name);
-        // Of segments what was found before is tried; its changes are for cargo-fuzz (docs/security.md).
+        // Of segments what was found before is tried; its changes are for cargo-fuzz (docs/deploy/security.md).
         let changes = asked.unwrap_or(if *name == "segment" { 0 } else { 4000 });
         assert!(
             !seeds.is_empty(),

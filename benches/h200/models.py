@@ -1,6 +1,6 @@
 """The models of the benchmark, as SavedModels: those of tests/python/models.py, with inputs that are made once.
 
-Weights are random (seed 0). `resnet50` and `bert` are what docs/benchmarks.md reports; `cnn` and `mini_bert` take the same way in
+Weights are random (seed 0). `resnet50` and `bert` are what docs/results/benchmarks.md reports; `cnn` and `mini_bert` take the same way in
 seconds, for a rehearsal on a machine without a GPU.
 """
 

@@ -10,10 +10,10 @@ mod tests;
 
 pub use stats::Stats;
 
+use crate::process::Mutex;
 use crate::profile::{Profile, select};
 use flight::Flight;
 use lru::LruCache;
-use parking_lot::Mutex;
 use stats::Counters;
 use std::collections::HashMap;
 use std::fmt;

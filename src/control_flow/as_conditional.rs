@@ -65,7 +65,7 @@ pub fn stateless_if(ctx: &LoweringCtx<'_>, predicate: Port, branches: &Branches,
             ("then_branch".to_string(), function()),
             ("else_branch".to_string(), function()),
             ("output_shapes".to_string(), shapes(infos.iter())),
-            (inner::GRAPHS.to_string(), inner::to_attr(&graphs)),
+            (inner::GRAPHS.to_string(), inner::to_attr(&graphs)?),
         ]
         .into(),
         ..Default::default()

@@ -171,7 +171,7 @@ impl<'a> Lowering<'a> {
                 ("body".to_string(), function()),
                 ("output_shapes".to_string(), shapes(self.args.infos.iter())),
                 ("parallel_iterations".to_string(), attr(Value::I(10))),
-                (inner::GRAPHS.to_string(), inner::to_attr(graphs)),
+                (inner::GRAPHS.to_string(), inner::to_attr(graphs)?),
                 (inner::VARIABLES.to_string(), attr(Value::I(self.frame.variables.len() as i64))),
             ]
             .into(),

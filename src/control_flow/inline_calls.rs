@@ -66,7 +66,7 @@ fn with_body(def: &tf::NodeDef, depth: usize, rules: &Rules<'_>) -> Result<tf::N
     }
     let mut def = def.clone();
     def.op = "PartitionedCall".into();
-    def.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[graph]));
+    def.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[graph])?);
     Ok(def)
 }
 
@@ -86,7 +86,7 @@ fn annotated(mut call: tf::NodeDef, name: &str, infos: &Infos) -> Result<tf::Nod
         }
         *node = annotate(std::mem::take(node), found);
     }
-    call.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs));
+    call.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs)?);
     Ok(call)
 }
 

@@ -387,7 +387,7 @@ const OPEN_LOOP: &[(&str, &[i64])] = &[
 /// Makes of node `name` one that holds graphs.
 fn holds_graphs(mut b: Builder, name: &str) -> Builder {
     let node = b.def.node.iter_mut().find(|node| node.name == name).unwrap();
-    node.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[]));
+    node.attr.insert(inner::GRAPHS.into(), inner::no_graphs());
     b
 }
 

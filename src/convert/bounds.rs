@@ -47,9 +47,9 @@ impl Bounds {
         if constant.dtype.is_float() || constant.len() > MAX_READ {
             return all;
         }
-        let values = constant.to_i64s().unwrap_or_default();
-        match (values.iter().min(), values.iter().max()) {
-            (Some(&least), Some(&most)) => Bounds::new(least, most),
+        let values = || constant.i64s().into_iter().flatten();
+        match (values().min(), values().max()) {
+            (Some(least), Some(most)) => Bounds::new(least, most),
             _ => all,
         }
     }

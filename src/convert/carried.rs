@@ -17,6 +17,7 @@ use super::Reason;
 use super::builder::{Attr, Builder};
 use super::view::View;
 use crate::graph::{Constant, DType};
+use crate::memory;
 use crate::proto::onnx::tensor_proto::DataType;
 use half::bf16;
 
@@ -165,25 +166,24 @@ fn allowed(op: &str, dtype: DType) -> Result<(), Reason> {
 /// A constant in the type in which engines hold it.
 pub fn constant(constant: &Constant) -> Result<Constant, Reason> {
     let dtype = held(constant.dtype);
-    let data: Vec<u8> = match constant.dtype {
+    const WHAT: &str = "a constant in the type of the engine";
+    let data = match constant.dtype {
         same if same == dtype => return Ok(constant.clone()),
         DType::BFLOAT16 => {
             let words = constant.data.as_chunks::<2>().0;
-            words
-                .iter()
-                .flat_map(|&word| bf16::from_le_bytes(word).to_f32().to_le_bytes())
-                .collect()
+            let floats = words.iter().map(|&word| bf16::from_le_bytes(word).to_f32().to_le_bytes());
+            memory::elements(WHAT, constant.len(), floats)?
         }
-        DType::DOUBLE => double::narrowed(constant)?,
+        DType::DOUBLE => double::narrowed(constant)?.into(),
         _ => {
-            let values = constant.to_i64s().ok_or("integers were expected")?;
-            values.into_iter().flat_map(|value| (value as i32).to_le_bytes()).collect()
+            let values = constant.i64s().ok_or("integers were expected")?;
+            memory::elements(WHAT, constant.len(), values.map(|value| (value as i32).to_le_bytes()))?
         }
     };
     Ok(Constant {
         dtype,
         dims: constant.dims.clone(),
-        data: data.into(),
+        data,
     })
 }
 

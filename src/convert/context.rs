@@ -9,6 +9,7 @@ use super::value::{Form, Steps, Value, ValueId};
 use super::view::View;
 use super::{Layout, Options, Quantization, Reason, carried};
 use crate::graph::{Constant, DType, Port};
+use crate::memory;
 use crate::proto::onnx;
 use std::collections::HashMap;
 
@@ -214,13 +215,15 @@ impl State {
     fn constant_form(&mut self, constant: &Constant, form: Form, steps: Option<&Steps>) -> Result<String, Reason> {
         match form {
             Form::Plain => self.initializer_in_steps(constant, steps),
-            Form::ChannelsFirst => self.initializer_in_steps(&constant_first(constant), steps),
+            Form::ChannelsFirst => self.initializer_in_steps(&constant_first(constant)?, steps),
             Form::Pixels => Err("a constant is no batch of images".to_string()),
             Form::Wide => {
-                let values = constant.to_i64s().ok_or("integers were expected")?;
-                let mut wide = Constant::from_i64s(&values);
-                wide.dims = constant.dims.clone();
-                self.builder.initializer(&wide)
+                let values = constant.i64s().ok_or("integers were expected")?;
+                self.builder.initializer(&Constant {
+                    dtype: DType::INT64,
+                    dims: constant.dims.clone(),
+                    data: memory::elements("a constant in int64", constant.len(), values.map(i64::to_le_bytes))?,
+                })
             }
         }
     }

@@ -4,6 +4,7 @@
 //! therefore exist in a second order beside the one TensorFlow sees (see [`super::value::Form`]); this file is the arithmetic.
 
 use crate::graph::Constant;
+use crate::memory::{self, NoMemory};
 use bytes::Bytes;
 
 /// The permutation that makes NCHW from NHWC, as in `Transpose(perm)`.
@@ -34,7 +35,10 @@ pub fn order_survives(removed: &[usize]) -> bool {
 
 /// `constant` with its dimensions permuted: dimension `i` of the result is dimension `perm[i]` of the source. The bytes
 /// are shared where the order of the elements does not change.
-pub fn transpose(constant: &Constant, perm: &[usize]) -> Constant {
+///
+/// # Errors
+/// There is no memory for it.
+pub fn transpose(constant: &Constant, perm: &[usize]) -> Result<Constant, NoMemory> {
     let dims: Vec<i64> = perm.iter().map(|&p| constant.dims[p]).collect();
     let moved: Vec<usize> = perm.iter().copied().filter(|&p| constant.dims[p] != 1).collect();
     let data = if moved.is_sorted() || constant.is_empty() {
@@ -45,18 +49,18 @@ pub fn transpose(constant: &Constant, perm: &[usize]) -> Constant {
             strides[i] = strides[i + 1] * constant.dims[i + 1] as usize;
         }
         let strides: Vec<usize> = perm.iter().map(|&p| strides[p]).collect();
-        permute_bytes(&constant.data, &dims, &strides, constant.dtype.size())
+        permute_bytes(&constant.data, &dims, &strides, constant.dtype.size())?
     };
-    Constant {
+    Ok(Constant {
         dtype: constant.dtype,
         dims,
         data,
-    }
+    })
 }
 
 /// Copies elements of `size` bytes so that the result has `dims`, taking source elements at `strides`.
-fn permute_bytes(source: &[u8], dims: &[i64], strides: &[usize], size: usize) -> Bytes {
-    let mut out = Vec::with_capacity(source.len());
+fn permute_bytes(source: &[u8], dims: &[i64], strides: &[usize], size: usize) -> Result<Bytes, NoMemory> {
+    let mut out = memory::room("a transposed constant", source.len())?;
     let mut index = vec![0i64; dims.len()];
     let (inner, inner_stride) = (dims[dims.len() - 1] as usize, strides[dims.len() - 1]);
     let mut at = 0usize;
@@ -74,15 +78,18 @@ fn permute_bytes(source: &[u8], dims: &[i64], strides: &[usize], size: usize) ->
             at -= strides[d] * dims[d] as usize;
             index[d] = 0;
         }
-        return out.into();
+        return Ok(out.into());
     }
 }
 
 /// A constant of rank 4 or less as it has to stand beside an NCHW tensor to be broadcast against it as it would have
 /// been, unchanged, against the NHWC tensor. A scalar stays one.
-pub fn constant_first(constant: &Constant) -> Constant {
+///
+/// # Errors
+/// There is no memory for it.
+pub fn constant_first(constant: &Constant) -> Result<Constant, NoMemory> {
     if constant.dims.is_empty() {
-        return constant.clone();
+        return Ok(constant.clone());
     }
     let mut dims = vec![1; 4usize.saturating_sub(constant.dims.len())];
     dims.extend_from_slice(&constant.dims);
@@ -107,7 +114,7 @@ mod tests {
     fn constants_are_transposed_element_by_element() {
         let mut c = Constant::from_i64s(&(0..24).collect::<Vec<_>>());
         c.dims = vec![2, 3, 4];
-        let t = transpose(&c, &[2, 0, 1]);
+        let t = transpose(&c, &[2, 0, 1]).unwrap();
         assert_eq!(t.dims, [4, 2, 3]);
         let values = t.to_i64s().unwrap();
         for (i, j, k) in (0..4).flat_map(|i| (0..2).flat_map(move |j| (0..3).map(move |k| (i, j, k)))) {
@@ -118,7 +125,7 @@ mod tests {
     #[test]
     fn a_vector_becomes_a_channel_without_a_copy() {
         let c = Constant::from_i64s(&[5, 6, 7]);
-        let first = constant_first(&c);
+        let first = constant_first(&c).unwrap();
         assert_eq!(first.dims, [1, 3, 1, 1]);
         assert_eq!(first.data.as_ptr(), c.data.as_ptr());
     }
@@ -127,7 +134,7 @@ mod tests {
     fn empty_constants_are_transposed_too() {
         let mut c = Constant::from_i64s(&[]);
         c.dims = vec![2, 0, 3];
-        assert_eq!(transpose(&c, &[2, 0, 1]).dims, [3, 2, 0]);
+        assert_eq!(transpose(&c, &[2, 0, 1]).unwrap().dims, [3, 2, 0]);
     }
 
     #[test]

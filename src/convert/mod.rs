@@ -22,6 +22,7 @@ mod view;
 
 pub use crate::engine::model::{BadValues, Binding, Model, Quantization};
 use crate::graph::{DType, Graph, Node, NodeId, Port, TensorInfo};
+use crate::memory::{self, NoMemory};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
 use guard::Guards;
@@ -59,6 +60,8 @@ pub enum ConvertError {
     TooLarge { segment: String, bytes: usize, limit: usize },
     #[error("segment '{segment}' has a cycle through {nodes:?}")]
     Cycle { segment: String, nodes: Vec<String> },
+    #[error("segment '{segment}': {why}")]
+    NoMemory { segment: String, why: NoMemory },
 }
 
 /// Whether `node` can be converted, judged from its op, attributes, and the types and shapes around it.
@@ -166,8 +169,12 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, guards: Guards
             limit,
         });
     }
+    let onnx = memory::encode("its ONNX model", &model).map_err(|why| ConvertError::NoMemory {
+        segment: segment.to_string(),
+        why,
+    })?;
     Ok(Model {
-        onnx: model.encode_to_vec().into(),
+        onnx: onnx.into(),
         inputs: input_bindings,
         outputs: output_bindings,
         int8,

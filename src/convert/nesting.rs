@@ -73,7 +73,7 @@ mod tests {
         let node = tf::NodeDef {
             name: "n".into(),
             op: op.into(),
-            attr: [(inner::GRAPHS.to_string(), inner::to_attr(&[]))].into(),
+            attr: [(inner::GRAPHS.to_string(), inner::no_graphs())].into(),
             ..Default::default()
         };
         let def = tf::GraphDef {
@@ -95,7 +95,10 @@ mod tests {
                 ..Default::default()
             };
             let mut call = graph(CALL);
-            call.nodes[0].def.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[body]));
+            call.nodes[0]
+                .def
+                .attr
+                .insert(inner::GRAPHS.into(), inner::to_attr(&[body]).unwrap());
             call
         };
         assert!(

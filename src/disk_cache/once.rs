@@ -1,6 +1,6 @@
 //! Warnings that are said once in the life of the process.
 
-use parking_lot::Mutex;
+use crate::process::Mutex;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::LazyLock;

@@ -10,8 +10,10 @@ use crate::files::{self, FileError};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use prost::Message;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// `tensorflow.tensorrt.TRTEngineInstance` of TF-TRT's `trt_engine_instance.proto`.
@@ -308,7 +310,8 @@ fn to_proto(shape: &[i64]) -> tf::TensorShapeProto {
 
 /// TensorFlow names local files with and without their scheme.
 pub fn local(path: &Path) -> &Path {
-    path.to_str().and_then(|p| p.strip_prefix("file://")).map_or(path, Path::new)
+    let rest = path.as_os_str().as_bytes().strip_prefix(b"file://");
+    rest.map_or(path, |rest| Path::new(OsStr::from_bytes(rest)))
 }
 
 #[cfg(test)]

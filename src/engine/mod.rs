@@ -12,6 +12,7 @@ pub mod tensorrt;
 
 use crate::cuda;
 use crate::graph::{DType, elements};
+use crate::memory::NoMemory;
 use crate::profile::Profile;
 use model::{BadValues, Model, Quantization};
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub enum EngineError {
     Load(String),
     #[error("the engine failed to run: {0}")]
     Run(String),
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
     /// The engine ran, and says that native TensorFlow refuses the call.
     #[error("an index or a size of the call is outside of its range")]
     Refused,

@@ -12,8 +12,9 @@
 //! A plan is checked whole before any part of it is believed: what is truncated, damaged, or of a newer format is refused
 //! before a backend sees it.
 
+use crate::memory::{self, NoMemory};
 use crate::profile::Profile;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -85,7 +86,10 @@ struct Header {
 
 impl Plan {
     /// The plan as bytes. (The payload is copied: hash and header come before it.)
-    pub fn encode(&self) -> Bytes {
+    ///
+    /// # Errors
+    /// There is no memory for the copy.
+    pub fn encode(&self) -> Result<Bytes, NoMemory> {
         let header = Header {
             backend: self.backend.clone(),
             backend_version: self.backend_version.clone(),
@@ -96,7 +100,7 @@ impl Plan {
             profiles: self.profiles.clone(),
         };
         let header = serde_json::to_vec(&header).expect("strings, numbers and lists have a JSON form");
-        let mut bytes = BytesMut::with_capacity(HEADER_AT + header.len() + self.payload.len());
+        let mut bytes = memory::room("the plan", HEADER_AT + header.len() + self.payload.len())?;
         bytes.put_slice(&MAGIC);
         bytes.put_u32_le(FORMAT);
         bytes.put_u32_le(u32::try_from(header.len()).unwrap_or(u32::MAX));
@@ -105,7 +109,7 @@ impl Plan {
         bytes.put_slice(&hash);
         bytes.put_slice(&header);
         bytes.put_slice(&self.payload);
-        bytes.freeze()
+        Ok(bytes.into())
     }
 
     /// Reads what [`Plan::encode`] gave. The payload is a slice of `bytes`, not a copy.
@@ -312,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_payload_is_shared_not_copied() {
-        let bytes = small().encode();
+        let bytes = small().encode().unwrap();
         let plan = Plan::decode(bytes.clone()).unwrap();
         assert_eq!(plan, small());
         assert_eq!(plan.payload.as_ptr(), bytes[bytes.len() - plan.payload.len()..].as_ptr());
@@ -320,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_documented_one() {
-        let bytes = small().encode();
+        let bytes = small().encode().unwrap();
         assert_eq!(bytes[..12], *b"TFTRTpln\x02\0\0\0");
         let header_length = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
         assert_eq!(u64::from_le_bytes(bytes[16..24].try_into().unwrap()), 11);
@@ -332,7 +336,7 @@ mod tests {
 
     #[test]
     fn every_truncation_is_refused() {
-        let bytes = small().encode();
+        let bytes = small().encode().unwrap();
         for length in 0..bytes.len() {
             match Plan::decode(bytes.slice(..length)) {
                 Err(PlanError::Truncated { expected, found }) => {
@@ -346,7 +350,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_refused_and_passes_for_no_bare_plan() {
-        let bytes = small().encode();
+        let bytes = small().encode().unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -360,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_end_is_refused() {
-        let mut bytes = small().encode().to_vec();
+        let mut bytes = small().encode().unwrap().to_vec();
         bytes.push(0);
         assert!(matches!(Plan::decode(bytes.into()), Err(PlanError::Damaged(why)) if why.contains("1 bytes")));
     }
@@ -374,14 +378,14 @@ mod tests {
 
     #[test]
     fn a_newer_format_says_so() {
-        let mut bytes = small().encode().to_vec();
+        let mut bytes = small().encode().unwrap().to_vec();
         bytes[8] = 3;
         assert_eq!(Plan::decode(bytes.into()), Err(PlanError::NewerFormat { found: 3 }));
     }
 
     #[test]
     fn sizes_beyond_the_data_reserve_nothing() {
-        let mut bytes = small().encode().to_vec();
+        let mut bytes = small().encode().unwrap().to_vec();
         bytes[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(
             Plan::decode(bytes.clone().into()),
@@ -477,7 +481,7 @@ mod tests {
         ) {
             let payload = Bytes::from(payload);
             let plan = Plan { backend, backend_version, compute_capability, segment_hash, settings_hash, node_hash, profiles, payload };
-            prop_assert_eq!(Plan::decode(plan.encode()), Ok(plan));
+            prop_assert_eq!(Plan::decode(plan.encode().unwrap()), Ok(plan));
         }
 
         #[test]

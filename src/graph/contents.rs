@@ -4,7 +4,8 @@
 //! graph with its weights would be copied several times for what is read off its other parts. So `Const` nodes leave
 //! their large contents behind and get a mark, the place of the content in a list.
 
-use super::DType;
+use super::{Constant, ConstantError, DType};
+use crate::memory::NoMemory;
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
 use tf::attr_value::Value;
@@ -24,6 +25,62 @@ fn content(node: &mut tf::NodeDef) -> Option<&mut Bytes> {
         Value::Tensor(tensor) if node.op == "Const" && !SHAPES.contains(&tensor.dtype) => Some(&mut tensor.tensor_content),
         _ => None,
     }
+}
+
+/// Turns the large constants whose values stand in a typed field into ones with contents, which are shared and not copied. TensorFlow's
+/// constant folding writes such fields.
+///
+/// # Errors
+/// There is no memory for a content.
+pub fn make<'a>(nodes: impl IntoIterator<Item = &'a mut tf::NodeDef>) -> Result<(), NoMemory> {
+    for node in nodes.into_iter().filter(|node| node.op == "Const") {
+        let Some(Value::Tensor(tensor)) = node.attr.get_mut("value").and_then(|attr| attr.value.as_mut()) else {
+            continue;
+        };
+        // A value that stands for many others stays one.
+        let given = typed_bytes(tensor);
+        let needed = tensor_elements(tensor).saturating_mul(DType::from_proto(tensor.dtype).size());
+        if given <= LARGE || given.saturating_mul(2) < needed {
+            continue;
+        }
+        match Constant::from_proto(tensor) {
+            Ok(constant) => {
+                *tensor = tf::TensorProto {
+                    dtype: tensor.dtype,
+                    tensor_shape: tensor.tensor_shape.take(),
+                    version_number: tensor.version_number,
+                    tensor_content: constant.data,
+                    ..Default::default()
+                }
+            }
+            Err(ConstantError::NoMemory(why)) => return Err(why),
+            // What is wrong with it is said where it is read.
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of the elements that stand in a typed field.
+fn typed_bytes(tensor: &tf::TensorProto) -> usize {
+    let counts = [
+        tensor.float_val.len(),
+        tensor.double_val.len(),
+        tensor.int_val.len(),
+        tensor.int64_val.len(),
+        tensor.bool_val.len(),
+        tensor.half_val.len(),
+        tensor.uint32_val.len(),
+        tensor.uint64_val.len(),
+    ];
+    counts.into_iter().max().unwrap_or(0) * DType::from_proto(tensor.dtype).size()
+}
+
+/// How many elements its shape says it has.
+fn tensor_elements(tensor: &tf::TensorProto) -> usize {
+    let dims = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim);
+    let size = |size: i64| usize::try_from(size).unwrap_or(0);
+    dims.fold(1, |count: usize, dim| count.saturating_mul(size(dim.size)))
 }
 
 /// The place of the content that this node left behind.
@@ -102,6 +159,36 @@ mod tests {
         put_back(&mut taken, &contents).unwrap();
         taken.reverse();
         assert_eq!(taken, nodes);
+    }
+
+    #[test]
+    fn large_values_of_a_typed_field_become_contents() {
+        let typed = |values: usize, elements: i64| {
+            let mut node = constant("a", &[]);
+            let tensor = tf::TensorProto {
+                dtype: DType::FLOAT.0,
+                tensor_shape: Some(crate::graph::PartialShape::from_dims(&[elements]).to_proto()),
+                float_val: (0..values).map(|value| value as f32).collect(),
+                ..Default::default()
+            };
+            node.attr.get_mut("value").unwrap().value = Some(Value::Tensor(tensor));
+            node
+        };
+        let mut nodes = [typed(2000, 2002), typed(1000, 1000), typed(2000, 100_000)];
+        let before = nodes.clone();
+        make(&mut nodes).unwrap();
+        assert_eq!(
+            nodes[1..],
+            before[1..],
+            "few values, and a value that stands for many, stay as they are"
+        );
+        let tensor = |node: &tf::NodeDef| match &node.attr["value"].value {
+            Some(Value::Tensor(tensor)) => tensor.clone(),
+            _ => unreachable!(),
+        };
+        let (was, is) = (tensor(&before[0]), tensor(&nodes[0]));
+        assert_eq!((is.float_val.len(), is.tensor_content.len()), (0, 2002 * 4));
+        assert_eq!(Constant::from_proto(&is), Constant::from_proto(&was));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! what they are ([`super::annotated_outputs`]).
 
 use super::{Graph, Node, NodeId, Port, TensorInfo, annotated_outputs};
+use crate::memory::{self, NoMemory};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
-use prost::Message;
 use std::collections::HashMap;
 use tf::attr_value::{ListValue, Value};
 
@@ -60,15 +60,26 @@ pub fn functions_of(op: &str) -> Option<&'static [&'static str]> {
     }
 }
 
+/// The attribute [`GRAPHS`] of a node in a model: the mark without graphs.
+pub fn no_graphs() -> tf::AttrValue {
+    tf::AttrValue {
+        value: Some(Value::List(ListValue::default())),
+    }
+}
+
 /// The graphs as the attribute [`GRAPHS`] holds them.
-pub fn to_attr(graphs: &[tf::GraphDef]) -> tf::AttrValue {
+///
+/// # Errors
+/// There is no memory for them.
+pub fn to_attr(graphs: &[tf::GraphDef]) -> Result<tf::AttrValue, NoMemory> {
+    let written = |graph| memory::encode("a graph inside a node", graph).map(Bytes::from);
     let list = ListValue {
-        s: graphs.iter().map(|graph| Bytes::from(graph.encode_to_vec())).collect(),
+        s: graphs.iter().map(written).collect::<Result<_, _>>()?,
         ..Default::default()
     };
-    tf::AttrValue {
+    Ok(tf::AttrValue {
         value: Some(Value::List(list)),
-    }
+    })
 }
 
 /// The graphs inside `def`; none where it holds none.
@@ -79,8 +90,8 @@ pub fn graphs(def: &tf::NodeDef) -> Result<Vec<tf::GraphDef>, String> {
     let Some(Value::List(list)) = def.attr.get(GRAPHS).and_then(|attr| attr.value.as_ref()) else {
         return Ok(Vec::new());
     };
-    let read =
-        |bytes: &Bytes| tf::GraphDef::decode(bytes.clone()).map_err(|e| format!("the graph inside '{}' cannot be read: {e}", def.name));
+    let unreadable = |e| format!("the graph inside '{}' cannot be read: {e}", def.name);
+    let read = |bytes: &Bytes| memory::decode("the graph", bytes.clone()).map_err(unreadable);
     list.s.iter().map(read).collect()
 }
 
@@ -272,7 +283,7 @@ mod tests {
         tf::NodeDef {
             name: "loop".into(),
             op: "StatelessWhile".into(),
-            attr: [(GRAPHS.to_string(), to_attr(graphs))].into(),
+            attr: [(GRAPHS.to_string(), to_attr(graphs).unwrap())].into(),
             ..Default::default()
         }
     }
@@ -333,7 +344,7 @@ mod tests {
                 ..Default::default()
             };
             let mut def = node(name, "PartitionedCall", inputs, None);
-            def.attr.insert(GRAPHS.into(), to_attr(&[graph]));
+            def.attr.insert(GRAPHS.into(), to_attr(&[graph]).unwrap());
             def.attr.insert("Tout".into(), tf::AttrValue::default());
             def
         };

@@ -1,6 +1,7 @@
 //! Constant values: `tensorflow.TensorProto` with its shorthand forms undone.
 
 use super::DType;
+use crate::memory::{self, NoMemory};
 use crate::proto::{MESSAGE_LIMIT, tensorflow as tf};
 use bytes::Bytes;
 
@@ -23,7 +24,12 @@ pub enum ConstantError {
     Size { held: usize, needed: usize },
     #[error("the constant has {needed} bytes, and an engine's model at most {MESSAGE_LIMIT}")]
     TooLarge { needed: usize },
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
+
+/// What a constant's elements are called where there is no memory for them.
+const WHAT: &str = "a constant's elements";
 
 impl Constant {
     /// Reads a `TensorProto`: `tensor_content` is shared, not copied; typed fields are expanded (the last value
@@ -61,21 +67,18 @@ impl Constant {
         if needed > MESSAGE_LIMIT {
             return Err(ConstantError::TooLarge { needed });
         }
-        let given = typed_values(dtype, proto).ok_or(ConstantError::Type(dtype))?;
+        let mut data = memory::room(WHAT, needed)?;
         let size = dtype.size();
-        if given.len() > needed {
-            return Err(ConstantError::Size { held: given.len(), needed });
+        let held = typed_values(dtype, proto, &mut data).ok_or(ConstantError::Type(dtype))?;
+        if held > needed {
+            return Err(ConstantError::Size { held, needed });
         }
-        let mut data = given;
-        data.reserve(needed - data.len());
         // An all-default tensor gives no value at all: zeros.
-        let last = if data.is_empty() {
-            vec![0; size]
-        } else {
-            data[data.len() - size..].to_vec()
-        };
+        if data.is_empty() {
+            data.resize(needed, 0);
+        }
         while data.len() < needed {
-            data.extend_from_slice(&last);
+            data.extend_from_within(data.len() - size..);
         }
         Ok(Constant {
             dtype,
@@ -103,50 +106,60 @@ impl Constant {
     }
 
     /// The elements of an integer or bool constant, widened; `None` for other types.
-    pub fn to_i64s(&self) -> Option<Vec<i64>> {
-        fn read<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> i64) -> Vec<i64> {
-            data.chunks_exact(N)
-                .map(|c| f(c.try_into().expect("chunks_exact gives N bytes")))
-                .collect()
+    pub fn i64s(&self) -> Option<impl Iterator<Item = i64>> {
+        /// How a type's bytes become a number.
+        type Read = fn(&[u8]) -> i64;
+        fn bytes<const N: usize>(b: &[u8]) -> [u8; N] {
+            b.try_into().expect("chunks_exact gives N bytes")
         }
-        Some(match self.dtype {
-            DType::INT8 => read(&self.data, |b: [u8; 1]| i64::from(i8::from_le_bytes(b))),
-            DType::UINT8 | DType::BOOL => read(&self.data, |b: [u8; 1]| i64::from(b[0])),
-            DType::INT16 => read(&self.data, |b| i64::from(i16::from_le_bytes(b))),
-            DType::UINT16 => read(&self.data, |b| i64::from(u16::from_le_bytes(b))),
-            DType::INT32 => read(&self.data, |b| i64::from(i32::from_le_bytes(b))),
-            DType::UINT32 => read(&self.data, |b| i64::from(u32::from_le_bytes(b))),
-            DType::INT64 => read(&self.data, i64::from_le_bytes),
+        let read: Read = match self.dtype {
+            DType::INT8 => |b| i64::from(i8::from_le_bytes(bytes(b))),
+            DType::UINT8 | DType::BOOL => |b| i64::from(b[0]),
+            DType::INT16 => |b| i64::from(i16::from_le_bytes(bytes(b))),
+            DType::UINT16 => |b| i64::from(u16::from_le_bytes(bytes(b))),
+            DType::INT32 => |b| i64::from(i32::from_le_bytes(bytes(b))),
+            DType::UINT32 => |b| i64::from(u32::from_le_bytes(bytes(b))),
+            DType::INT64 => |b| i64::from_le_bytes(bytes(b)),
             _ => return None,
-        })
+        };
+        Some(self.data.chunks_exact(self.dtype.size()).map(read))
+    }
+
+    /// [`Self::i64s`] in a vector: for few elements, for it asks nobody for its memory.
+    pub fn to_i64s(&self) -> Option<Vec<i64>> {
+        Some(self.i64s()?.collect())
     }
 
     /// The elements of a float32 constant; `None` for other types.
+    pub fn f32s(&self) -> Option<impl Iterator<Item = f32>> {
+        let read = |c: &[u8]| f32::from_le_bytes(c.try_into().expect("4 bytes"));
+        (self.dtype == DType::FLOAT).then(|| self.data.chunks_exact(4).map(read))
+    }
+
+    /// [`Self::f32s`] in a vector: for few elements, for it asks nobody for its memory.
     pub fn to_f32s(&self) -> Option<Vec<f32>> {
-        (self.dtype == DType::FLOAT).then(|| {
-            self.data
-                .chunks_exact(4)
-                .map(|c| f32::from_le_bytes(c.try_into().expect("4 bytes")))
-                .collect()
-        })
+        Some(self.f32s()?.collect())
     }
 }
 
-fn typed_values(dtype: DType, p: &tf::TensorProto) -> Option<Vec<u8>> {
-    fn cat<T: Copy, const N: usize>(values: &[T], f: impl Fn(T) -> [u8; N]) -> Vec<u8> {
-        values.iter().flat_map(|&v| f(v)).collect()
+/// Writes the values of a typed field into `to`, as far as it has room; gives how many bytes they have. `None`: no such field is known.
+fn typed_values(dtype: DType, p: &tf::TensorProto, to: &mut Vec<u8>) -> Option<usize> {
+    fn put<T: Copy, const N: usize>(to: &mut Vec<u8>, values: &[T], f: impl Fn(T) -> [u8; N]) -> usize {
+        let room = (to.capacity() - to.len()) / N;
+        values.iter().take(room).for_each(|&value| to.extend_from_slice(&f(value)));
+        values.len() * N
     }
     Some(match dtype {
-        DType::FLOAT => cat(&p.float_val, f32::to_le_bytes),
-        DType::DOUBLE => cat(&p.double_val, f64::to_le_bytes),
-        DType::INT32 => cat(&p.int_val, i32::to_le_bytes),
-        DType::INT64 => cat(&p.int64_val, i64::to_le_bytes),
-        DType::BOOL => cat(&p.bool_val, |v| [u8::from(v)]),
-        DType::INT8 | DType::UINT8 => cat(&p.int_val, |v| [v as u8]),
-        DType::INT16 | DType::UINT16 => cat(&p.int_val, |v| (v as u16).to_le_bytes()),
-        DType::HALF | DType::BFLOAT16 => cat(&p.half_val, |v| (v as u16).to_le_bytes()),
-        DType::UINT32 => cat(&p.uint32_val, u32::to_le_bytes),
-        DType::UINT64 => cat(&p.uint64_val, u64::to_le_bytes),
+        DType::FLOAT => put(to, &p.float_val, f32::to_le_bytes),
+        DType::DOUBLE => put(to, &p.double_val, f64::to_le_bytes),
+        DType::INT32 => put(to, &p.int_val, i32::to_le_bytes),
+        DType::INT64 => put(to, &p.int64_val, i64::to_le_bytes),
+        DType::BOOL => put(to, &p.bool_val, |v| [u8::from(v)]),
+        DType::INT8 | DType::UINT8 => put(to, &p.int_val, |v| [v as u8]),
+        DType::INT16 | DType::UINT16 => put(to, &p.int_val, |v| (v as u16).to_le_bytes()),
+        DType::HALF | DType::BFLOAT16 => put(to, &p.half_val, |v| (v as u16).to_le_bytes()),
+        DType::UINT32 => put(to, &p.uint32_val, u32::to_le_bytes),
+        DType::UINT64 => put(to, &p.uint64_val, u64::to_le_bytes),
         _ => return None,
     })
 }

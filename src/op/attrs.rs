@@ -116,7 +116,10 @@ impl Attrs {
                     "has to list the shape of every input with explicit batch, and is empty",
                 ));
             }
-            false => Some(Strategy::parse(&read.text("profile_strategy")?).map_err(|e| read.invalid("profile_strategy", &e.to_string()))?),
+            false => Some(
+                Strategy::parse(&read.text("profile_strategy")?)
+                    .map_err(|e| read.invalid("profile_strategy", &format!("cannot be used: {e}")))?,
+            ),
         };
         let input_types: Vec<DType> = match read.value("InT") {
             Some(Value::List(list)) => list.r#type.iter().map(|&t| DType::from_proto(t)).collect(),

@@ -11,6 +11,7 @@ use super::resource::Resource;
 use super::segment::fingerprint;
 use crate::engine::Backend;
 use crate::engine::asset::{self, EngineInstance};
+use crate::memory;
 use crate::proto::tensorflow as tf;
 use crate::settings::Settings;
 use crate::tf::TensorflowHost;
@@ -110,7 +111,7 @@ fn saved_model(file: &Path) -> Result<PathBuf, String> {
 fn nodes(path: &Path, engine: &str) -> Result<Vec<(tf::NodeDef, std::rc::Rc<tf::FunctionDefLibrary>)>, String> {
     let unreadable = |why: String| format!("{} cannot be read: {why}", path.display());
     let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
-    let model = tf::SavedModel::decode(Bytes::from(bytes)).map_err(|e| unreadable(e.to_string()))?;
+    let model: tf::SavedModel = memory::decode("the model", bytes.into()).map_err(|e| unreadable(e.to_string()))?;
     let mut found = Vec::new();
     for graph in model.meta_graphs.into_iter().filter_map(|graph| graph.graph_def) {
         let library = std::rc::Rc::new(graph.library.unwrap_or_default());
@@ -130,7 +131,7 @@ fn segment(name: &str, library: std::rc::Rc<tf::FunctionDefLibrary>) -> Result<[
         .iter()
         .find(|function| function.signature.as_ref().is_some_and(|signature| signature.name == name))
         .ok_or_else(|| format!("its model has no function '{name}'"))?;
-    let (outline, checksums) = TensorflowHost::new((*library).clone()).function_outline(function.clone())?;
+    let (outline, checksums) = TensorflowHost::new((*library).clone())?.function_outline(function.clone())?;
     // Segments that run functions of the library are this library's own, whose plans are not bare.
     let functions = |_: &[u8]| Err("a bare plan is of a segment without functions inside".to_string());
     fingerprint(outline, &checksums, &functions)

@@ -5,14 +5,14 @@ use super::values;
 use crate::cache::{EngineCache, Key, Mode};
 use crate::engine::Engine;
 use crate::graph::PartialShape;
+use crate::process::{Mutex, PerProcess};
 use crate::profile::{Profile, Recorder, Strategy, profiles};
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// What identifies a node's segment and settings, and so its engines. Two models in one process may hold nodes of the same
 /// name: by this they never get each other's engines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
     pub segment: [u8; 32],
     pub settings: [u8; 32],
@@ -40,8 +40,8 @@ pub struct EngineSet {
     remembered: Mutex<Vec<Profile>>,
     /// Whether profiles were made without recorded calls, or a plan's own profiles, to make them from.
     guessed: AtomicBool,
-    /// The segment, as long as a build that waits holds it.
-    segment: Mutex<Weak<Segment>>,
+    /// The segment, as long as a build that waits holds it. A child that is forked while it is read reads its own.
+    segment: PerProcess<parking_lot::Mutex<Weak<Segment>>>,
     /// The kernels that have used it, as far as they live.
     kernels: Mutex<Vec<Weak<()>>>,
     /// Whether a kernel has ever used it.
@@ -69,7 +69,7 @@ impl EngineSet {
             wants_values: AtomicBool::new(false),
             remembered: Mutex::default(),
             guessed: AtomicBool::new(false),
-            segment: Mutex::default(),
+            segment: PerProcess::new(),
             kernels: Mutex::default(),
             was_used: AtomicBool::new(false),
         }
@@ -98,7 +98,7 @@ impl EngineSet {
     /// are so in memory once, however many of its builds wait.
     pub fn segment(&self, read: impl FnOnce() -> Result<Segment, String>) -> Result<Arc<Segment>, String> {
         // Who comes meanwhile waits: two readers would hold two copies.
-        let mut held = self.segment.lock();
+        let mut held = self.segment.get().lock();
         if let Some(segment) = held.upgrade() {
             return Ok(segment);
         }

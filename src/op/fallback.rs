@@ -1,6 +1,7 @@
 //! Why a call did not run on an engine, and how often. What the log says of it is in `said.rs`.
 
-use parking_lot::Mutex;
+use crate::plain::plain;
+use crate::process::Mutex;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -90,8 +91,11 @@ impl Fallbacks {
     pub fn count(&self, fallback: &Fallback) {
         self.counts[fallback.kind as usize].fetch_add(1, Relaxed);
         let mut told = self.told.lock();
-        if told.len() < TOLD && !told.contains(&fallback.why) {
-            told.push(fallback.why.clone());
+        if told.len() < TOLD {
+            let why = plain(&fallback.why);
+            if !told.iter().any(|known| *known == why) {
+                told.push(why.into_owned());
+            }
         }
     }
 

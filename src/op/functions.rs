@@ -5,6 +5,7 @@
 //! the node's inputs by luck only.
 
 use crate::graph::{DType, contents, function_body, inner};
+use crate::memory;
 use crate::proto::tensorflow as tf;
 use prost::Message;
 use std::cell::Cell;
@@ -61,7 +62,7 @@ impl<'a> Functions<'a> {
             let variables = Value::I(changing(&graphs[1]) as i64);
             node.attr.insert(inner::VARIABLES.into(), tf::AttrValue { value: Some(variables) });
         }
-        node.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs));
+        node.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs)?);
         Ok(())
     }
 
@@ -180,7 +181,7 @@ fn changing(body: &tf::GraphDef) -> usize {
 /// # Errors
 /// What is no graph.
 pub fn whole((body, left): (Vec<u8>, Vec<bytes::Bytes>)) -> Result<tf::GraphDef, String> {
-    let mut graph = tf::GraphDef::decode(bytes::Bytes::from(body)).map_err(|e| format!("it cannot be read: {e}"))?;
+    let mut graph: tf::GraphDef = memory::decode("a function", body.into()).map_err(|e| format!("it cannot be read: {e}"))?;
     contents::put_back(&mut graph.node, &left)?;
     Ok(graph)
 }

@@ -47,7 +47,7 @@ fn graph(node: Vec<tf::NodeDef>) -> tf::GraphDef {
 }
 
 fn mark(mut node: tf::NodeDef) -> tf::NodeDef {
-    node.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[]));
+    node.attr.insert(inner::GRAPHS.into(), inner::no_graphs());
     node
 }
 
@@ -104,7 +104,7 @@ fn a_conditional_holds_what_the_library_has_whatever_stood_there_before() {
     let mut stale = choice("f", "g");
     stale
         .attr
-        .insert(inner::GRAPHS.into(), inner::to_attr(&[of_two("Stale"), of_two("Stale")]));
+        .insert(inner::GRAPHS.into(), inner::to_attr(&[of_two("Stale"), of_two("Stale")]).unwrap());
     for node in [mark(choice("f", "g")), stale] {
         let found = opened(node, &[("f", of_two("Sub")), ("g", of_two("Add"))]).unwrap();
         let graphs = inner::graphs(&found).unwrap();

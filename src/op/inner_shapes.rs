@@ -18,7 +18,7 @@ pub fn add(graph: &mut Graph, infer: Infer<'_>) -> Result<(), String> {
                 let node = &graph.nodes[id];
                 format!("inside node '{}' ({}): {why}", node.name(), node.op())
             })?;
-            graph.nodes[id].def.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs));
+            graph.nodes[id].def.attr.insert(inner::GRAPHS.into(), inner::to_attr(&graphs)?);
         }
     }
     Ok(())
@@ -180,7 +180,7 @@ mod tests {
             node("tftrt_result_2", "_Retval", &["tftrt_arg_2"], Some(2)),
         ]);
         let mut made = node("loop", "StatelessWhile", &["a", "b", "c"], None);
-        made.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[condition, body]));
+        made.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[condition, body]).unwrap());
         let variables = Some(Value::I(2));
         made.attr.insert(inner::VARIABLES.into(), tf::AttrValue { value: variables });
         let nodes = vec![

@@ -7,6 +7,7 @@
 
 use super::engines::{Identity, Use};
 use super::own_engines::Brought;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]
 pub struct Owners {
@@ -24,7 +25,7 @@ struct Load {
     number: u64,
     /// Whether all that it brings is there.
     done: bool,
-    brought: Vec<Identity>,
+    brought: BTreeSet<Identity>,
 }
 
 impl Owners {
@@ -39,7 +40,7 @@ impl Owners {
         self.loads.push(Load {
             number: self.next,
             done: false,
-            brought: Vec::new(),
+            brought: BTreeSet::new(),
         });
         self.next
     }
@@ -47,7 +48,7 @@ impl Owners {
     /// The load brings engines of this segment, or finds them there.
     pub fn brings(&mut self, load: u64, identity: Identity) {
         for one in self.loads.iter_mut().filter(|one| one.number == load) {
-            one.brought.push(identity);
+            one.brought.insert(identity);
         }
     }
 

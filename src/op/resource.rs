@@ -14,8 +14,9 @@ use crate::engine::asset::{AssetError, EngineInstance};
 use crate::engine::plan::{Plan, PlanError};
 use crate::engine::{Backend, Engine, EngineError, Gpu, Usage, backend_for};
 use crate::fault::{self, Point};
+use crate::plain::plain;
+use crate::process::Mutex;
 use crate::tf::{Code, Status};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +30,7 @@ pub struct Resource {
     /// Whether TensorFlow has given it up: calls under way keep it alive, and those to come are for the next of its name.
     pub ended: AtomicBool,
     /// Nearly always one: two where models that do not know of each other name their engines alike.
-    sets: Mutex<Vec<(Identity, Arc<EngineSet>)>>,
+    sets: Mutex<BTreeMap<Identity, Arc<EngineSet>>>,
     owners: Mutex<Owners>,
     /// What sets had counted that are gone.
     ended_sets: Mutex<Stats>,
@@ -114,12 +115,9 @@ impl Resource {
     /// The engines of a segment; made empty where absent.
     pub fn set(&self, identity: Identity) -> Arc<EngineSet> {
         let mut sets = self.sets.lock();
-        if let Some((_, set)) = sets.iter().find(|(id, _)| *id == identity) {
-            return set.clone();
-        }
-        let set = Arc::new(EngineSet::new(self.capacity));
-        sets.push((identity, set.clone()));
-        set
+        sets.entry(identity)
+            .or_insert_with(|| Arc::new(EngineSet::new(self.capacity)))
+            .clone()
     }
 
     /// The identity of a node without a native segment, by the engines that files brought.
@@ -139,7 +137,7 @@ impl Resource {
     }
 
     fn all_sets(&self) -> Vec<(Identity, Arc<EngineSet>)> {
-        self.sets.lock().clone()
+        self.sets.lock().iter().map(|(id, set)| (*id, set.clone())).collect()
     }
 
     /// A call uses it: it owns it where nobody has loaded it.
@@ -159,19 +157,13 @@ impl Resource {
     fn settle(&self) {
         let mut owners = self.owners.lock();
         let mut sets = self.sets.lock();
-        let usage = |id| {
-            sets.iter()
-                .find(|(other, _)| *other == id)
-                .map_or(Use::Before, |(_, set)| set.usage())
-        };
-        owners.settle(usage);
-        let (kept, gone) = std::mem::take(&mut *sets)
+        owners.settle(|id| sets.get(&id).map_or(Use::Before, |set| set.usage()));
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut *sets)
             .into_iter()
             .partition(|(id, set)| owners.need(*id) || set.usage() == Use::Now);
         *sets = kept;
         drop((sets, owners));
-        let gone: Vec<(Identity, Arc<EngineSet>)> = gone;
-        for (_, set) in gone {
+        for set in gone.into_values() {
             let counted = set.opened().map(EngineCache::stats).unwrap_or_default();
             *self.ended_sets.lock() += Stats {
                 engines: 0,
@@ -238,7 +230,7 @@ impl Resource {
                 return Ok(());
             }
         };
-        let mut present = Vec::new();
+        let mut present = BTreeMap::new();
         let model = bare::Model::of(file, &self.name);
         for (i, instance) in instances.into_iter().enumerate() {
             let made_for = instance.input_shapes.clone();
@@ -267,12 +259,11 @@ impl Resource {
 
     /// Whether an earlier load of the same model brought the engines of a segment, which serve this load too. `present`: the segments of
     /// the file so far, with that answer.
-    fn is_there(&self, identity: Identity, load: u64, present: &mut Vec<(Identity, bool)>) -> bool {
-        if !present.iter().any(|(id, _)| *id == identity) {
+    fn is_there(&self, identity: Identity, load: u64, present: &mut BTreeMap<Identity, bool>) -> bool {
+        *present.entry(identity).or_insert_with(|| {
             self.owners.lock().brings(load, identity);
-            present.push((identity, !self.set(identity).all().is_empty()));
-        }
-        present.contains(&(identity, true))
+            !self.set(identity).all().is_empty()
+        })
     }
 
     /// Loads an engine of a file; `model` is what the file is part of, `present` as for [`Self::is_there`].
@@ -282,7 +273,7 @@ impl Resource {
         instance: EngineInstance,
         model: &bare::Model<'_>,
         load: u64,
-        present: &mut Vec<(Identity, bool)>,
+        present: &mut BTreeMap<Identity, bool>,
     ) -> Result<(), String> {
         let plan = match Plan::decode(instance.plan.clone()) {
             Ok(plan) => plan,
@@ -368,7 +359,7 @@ impl Resource {
     /// Keeps what a user should know of an engine, and says it as its budget allows.
     pub fn note(&self, topic: Topic, node: &str, text: &str) {
         let mut told = self.told.lock();
-        if !told.notes.iter().any(|note| note == text) {
+        if !told.notes.iter().any(|note| *note == plain(text)) {
             keep(&mut told.notes, text);
         }
         drop(told);
@@ -388,10 +379,14 @@ impl Resource {
                     cache.wait_for_builds();
                 }
                 for one in set.all() {
-                    instances.push(
-                        self.instance(identity, one)
-                            .map_err(|e| Status::new(Code::Internal, format!("SerializeTRTResource: engine '{}': {e}", self.name)))?,
-                    );
+                    let instance = self.instance(identity, one).map_err(|e| {
+                        let code = match e {
+                            EngineError::NoMemory(_) => Code::ResourceExhausted,
+                            _ => Code::Internal,
+                        };
+                        Status::new(code, format!("SerializeTRTResource: engine '{}': {e}", self.name))
+                    })?;
+                    instances.push(instance);
                 }
             }
         }
@@ -427,7 +422,7 @@ impl Resource {
         };
         Ok(EngineInstance {
             input_shapes,
-            plan: plan.encode(),
+            plan: plan.encode()?,
         })
     }
 
@@ -505,7 +500,7 @@ const NEXT: &str = "where the model allows building, it is built anew when it is
 
 fn keep(texts: &mut Vec<String>, text: &str) {
     if texts.len() < MOST_TOLD {
-        texts.push(text.to_string());
+        texts.push(plain(text).into_owned());
     }
 }
 

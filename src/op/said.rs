@@ -4,7 +4,7 @@
 //! engine has lines left. A model of many engines has a budget of its own. What is not said is counted in `tftrt.stats()`.
 
 use super::fallback::Kind;
-use parking_lot::Mutex;
+use crate::process::Mutex;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;

@@ -7,6 +7,7 @@ use crate::convert::{self, BadValues, Model, Quantization};
 use crate::fault::{self, Point};
 use crate::graph::native_segment::{INPUT_PREFIX, OUTPUT_PREFIX};
 use crate::graph::{DType, Graph, PartialShape, contents, inner};
+use crate::memory;
 use crate::proto::tensorflow as tf;
 use crate::segment::keeps_to_itself;
 use crate::settings::Settings;
@@ -16,6 +17,9 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use tf::attr_value::{ListValue, Value};
+
+/// What the body is called if there is no memory for it.
+const BODY: &str = "the native segment without its weights";
 
 #[derive(Clone)]
 pub struct Segment {
@@ -65,11 +69,13 @@ impl Segment {
         }
         self.graph.node = inner::write_out_calls(self.graph.node)?;
         // No shape follows from the constants that are left out, so TensorFlow need not see them.
-        let inferred = infer_shapes(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
+        let written = memory::encode(BODY, &self.graph)?;
+        let inferred = infer_shapes(&written).map_err(|e| format!("shapes cannot be inferred: {e}"))?;
         let forward = match bad_values {
-            BadValues::Told => Some(infer_forward(&self.graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))?),
+            BadValues::Told => Some(infer_forward(&written).map_err(|e| format!("shapes cannot be inferred: {e}"))?),
             BadValues::Zeroed => None,
         };
+        drop(written);
         contents::put_back(&mut self.graph.node, &self.contents)?;
         let mut graph = Graph::new(self.graph, inferred).map_err(|e| e.to_string())?;
         for node in graph.nodes.iter_mut().filter(|n| n.op() == "_Arg" && n.outputs.is_empty()) {
@@ -81,7 +87,8 @@ impl Segment {
             }];
         }
         inner_shapes::add(&mut graph, &|graph| {
-            infer_shapes(&graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))
+            let written = memory::encode(BODY, graph)?;
+            infer_shapes(&written).map_err(|e| format!("shapes cannot be inferred: {e}"))
         })?;
         let layout = match Settings::current().enable_layout_optimizer {
             true => convert::Layout::Kept,
@@ -126,6 +133,7 @@ pub fn fingerprint(body: Vec<u8>, checksums: &[u32], library: Library<'_>) -> Re
 }
 
 fn of_graph(graph: &tf::GraphDef, checksums: &[u32]) -> Result<[u8; 32], String> {
+    const ATTRIBUTES: &str = "the native segment's attributes";
     let mut nodes: Vec<&tf::NodeDef> = graph.node.iter().collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hash = Sha256::new();
@@ -161,7 +169,7 @@ fn of_graph(graph: &tf::GraphDef, checksums: &[u32]) -> Result<[u8; 32], String>
                 (Some(Value::Tensor(tensor)), _) if tensor.tensor_content.len() > contents::LARGE => {
                     large(&mut attrs, tensor, crc32c::crc32c(&tensor.tensor_content));
                 }
-                _ => attrs.extend_from_slice(&value.encode_to_vec()),
+                _ => memory::append(ATTRIBUTES, &mut attrs, &memory::encode(ATTRIBUTES, value)?)?,
             }
         }
     }
@@ -178,7 +186,7 @@ fn large(attrs: &mut Vec<u8>, tensor: &tf::TensorProto, crc: u32) {
 }
 
 fn read(body: Vec<u8>, library: Library<'_>) -> Result<tf::GraphDef, String> {
-    let mut graph = tf::GraphDef::decode(Bytes::from(body)).map_err(|e| format!("the native segment cannot be read: {e}"))?;
+    let mut graph: tf::GraphDef = memory::decode(BODY, body.into()).map_err(|e| format!("the native segment cannot be read: {e}"))?;
     name_borders(&mut graph);
     let has_effect = |op: &str| is_stateful(op) && !keeps_to_itself(op);
     Functions::new(library, &has_effect).open(&mut graph)?;
@@ -380,7 +388,7 @@ mod tests {
             };
             let attrs = vec![("f", Value::Func(function)), ("Tin", types()), ("Tout", types())];
             let mut call = node("call", "PartitionedCall", &["tensorrtinputph_0"], attrs);
-            call.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[]));
+            call.attr.insert(inner::GRAPHS.into(), inner::no_graphs());
             let mut body = body();
             body.node.push(call);
             hex(fingerprint(body.encode_to_vec(), &[], &|_| Ok(called(op))).unwrap())

@@ -29,7 +29,7 @@ pub fn make(host: &dyn Host, body: &mut tf::GraphDef, prefix: &str, functions: &
             continue;
         }
         let graphs = inner::graphs(node)?;
-        node.attr.insert(inner::GRAPHS.into(), inner::to_attr(&[]));
+        node.attr.insert(inner::GRAPHS.into(), inner::no_graphs());
         // A function that is called is in the library already.
         let Some(names) = inner::functions_of(&node.op).filter(|_| node.op != "PartitionedCall") else {
             continue;
@@ -120,7 +120,7 @@ fn alone(node: &tf::NodeDef, of: tf::AttrValue) -> (tf::GraphDef, tf::NodeDef) {
             ("Tin".to_string(), types(taken)),
             ("Tout".to_string(), types(returned)),
             ("f".to_string(), of),
-            (inner::GRAPHS.to_string(), inner::to_attr(&[])),
+            (inner::GRAPHS.to_string(), inner::no_graphs()),
         ]
         .into(),
         ..Default::default()

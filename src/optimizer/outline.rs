@@ -85,7 +85,7 @@ impl Outliner<'_> {
         }
         let function_name = native_segment_name(name);
         let mut body = std::mem::take(&mut cut.body);
-        let segment_hash = segment_hash::of(&body);
+        let segment_hash = segment_hash::of(&body)?;
         let mut functions = Vec::new();
         inner_functions::make(self.context.host, &mut body, &function_name, &mut functions)?;
         functions.push(self.context.host.function_from_graph(body, &function_name)?);

@@ -4,13 +4,17 @@
 //! The node carries it, plans that are built for the node carry it too (`op/engines.rs`), and the two are held against each other.
 
 use crate::graph::inner;
+use crate::memory::{self, NoMemory};
 use crate::proto::tensorflow as tf;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tf::attr_value::Value;
 
 /// The SHA-256 of what a segment computes: ops, names, edges, attributes and weights; not devices, nor hints of TensorFlow's.
-pub fn of(body: &tf::GraphDef) -> String {
+///
+/// # Errors
+/// There is no memory for an attribute's bytes.
+pub fn of(body: &tf::GraphDef) -> Result<String, NoMemory> {
     let mut hash = Sha256::new();
     for node in &body.node {
         text(&mut hash, &node.name);
@@ -30,11 +34,11 @@ pub fn of(body: &tf::GraphDef) -> String {
             text(&mut hash, name);
             match &value.value {
                 Some(Value::Tensor(tensor)) if !tensor.tensor_content.is_empty() => weights(&mut hash, tensor),
-                _ => bytes(&mut hash, &value.encode_to_vec()),
+                _ => bytes(&mut hash, &memory::encode("a node's attribute", value)?),
             }
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A tensor's contents may be large: they are not copied.
@@ -92,11 +96,11 @@ mod tests {
         let changed = |change: &dyn Fn(&mut tf::GraphDef)| {
             let mut body = body(1);
             change(&mut body);
-            of(&body)
+            of(&body).unwrap()
         };
         let hashes = [
-            of(&body(1)),
-            of(&body(2)),
+            of(&body(1)).unwrap(),
+            of(&body(2)).unwrap(),
             changed(&|body| body.node[1].input.swap(0, 1)),
             changed(&|body| body.node[1].op = "Mul".into()),
             changed(&|body| drop(body.node[1].attr.insert("transpose_a".into(), attr(Value::B(true))))),

@@ -1,9 +1,9 @@
 //! The C function behind `cpp_shim/include/tftrt/convert_api.h`.
 
+use crate::memory;
 use crate::proto::tensorflow as tf;
 use crate::saved_model::passes;
 use crate::tf::{Code, Status, optimize_graph};
-use bytes::Bytes;
 use prost::Message;
 use std::ffi::{CStr, c_char};
 use std::panic::catch_unwind;
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn tftrt_convert_graph(
         ))
     });
     let (code, given) = match converted {
-        Ok(graph) => (0, graph.encode_to_vec()),
+        Ok(graph) => (0, graph),
         Err(status) => (status.code, status.message.into_bytes()),
     };
     let given = Box::leak(given.into_boxed_slice());
@@ -87,9 +87,12 @@ fn lines(text: &CStr) -> Vec<String> {
     text.to_string_lossy().lines().map(str::to_string).collect()
 }
 
-fn convert(graph: &[u8], optimizer: &[u8], fetches: &Vec<String>, keep: &Vec<String>) -> Result<tf::GraphDef, Status> {
-    let unreadable = |what: &str, e: prost::DecodeError| Status::new(Code::InvalidArgument, format!("{what} cannot be read: {e}"));
-    let graph = tf::GraphDef::decode(Bytes::copy_from_slice(graph)).map_err(|e| unreadable("the graph", e))?;
-    let optimizer = tf::rewriter_config::CustomGraphOptimizer::decode(optimizer).map_err(|e| unreadable("the parameters", e))?;
-    optimize_graph(&graph, &passes::conversion(optimizer.parameter_map), fetches, keep)
+fn convert(graph: &[u8], optimizer: &[u8], fetches: &Vec<String>, keep: &Vec<String>) -> Result<Vec<u8>, Status> {
+    const GRAPH: &str = "the graph";
+    let unreadable = |what: &str, e: String| Status::new(Code::InvalidArgument, format!("{what} cannot be read: {e}"));
+    let graph: tf::GraphDef = memory::decode(GRAPH, memory::copy(GRAPH, graph)?.into()).map_err(|e| unreadable(GRAPH, e.to_string()))?;
+    let optimizer =
+        tf::rewriter_config::CustomGraphOptimizer::decode(optimizer).map_err(|e| unreadable("the parameters", e.to_string()))?;
+    let converted = optimize_graph(&graph, &passes::conversion(optimizer.parameter_map), fetches, keep)?;
+    Ok(memory::encode("the converted graph", &converted)?)
 }

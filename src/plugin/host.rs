@@ -1,15 +1,15 @@
 //! TensorFlow, as the optimizer asks it.
 
 use crate::graph::TensorInfo;
+use crate::memory;
 use crate::optimizer::Host;
 use crate::proto::tensorflow as tf;
 use crate::tf::{TensorflowHost, infer_shapes, is_stateful, knows};
-use prost::Message as _;
 use std::collections::HashMap;
 
 impl Host for TensorflowHost {
     fn infer_shapes(&self, graph: &tf::GraphDef) -> Option<HashMap<String, Vec<TensorInfo>>> {
-        infer_shapes(&graph.encode_to_vec()).ok()
+        infer_shapes(&memory::encode("the graph", graph).ok()?).ok()
     }
 
     fn function_from_graph(&self, graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {

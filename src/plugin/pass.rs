@@ -22,7 +22,7 @@ impl GraphPass for Pass {
     }
 
     fn run(&self, item: PassItem) -> Result<Option<tf::GraphDef>, Status> {
-        let tensorflow = TensorflowHost::new(item.graph.library.clone().unwrap_or_default());
+        let tensorflow = TensorflowHost::new(item.graph.library.clone().unwrap_or_default())?;
         let request = optimizer::Item {
             id: &item.id,
             graph: item.graph,

@@ -5,10 +5,11 @@
 //! 2^16 x is exact, so an engine that rounds a product and a sum once gives the same numbers. What is large is brought down by a power of two first and
 //! up again after, so that g is finite and only the result may overflow. Subnormal numbers keep more digits than bfloat16 has for them.
 
+use super::MODEL;
+use crate::memory::{self, Unreadable};
 use crate::proto::onnx;
 use crate::proto::onnx::tensor_proto::DataType;
 use bytes::Bytes;
-use prost::Message;
 
 /// What stands in the Casts' place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub enum Rounding {
 }
 
 /// The serialized model `onnx` without bfloat16.
-pub fn without_bfloat16(onnx: &[u8], rounding: Rounding) -> Result<Bytes, prost::DecodeError> {
-    let mut model = onnx::ModelProto::decode(onnx)?;
+pub fn without_bfloat16(onnx: &Bytes, rounding: Rounding) -> Result<Bytes, Unreadable> {
+    let mut model: onnx::ModelProto = memory::decode(MODEL, onnx.clone())?;
     if let Some(graph) = &mut model.graph
         && rewrite(graph, rounding)
     {
@@ -32,7 +33,7 @@ pub fn without_bfloat16(onnx: &[u8], rounding: Rounding) -> Result<Bytes, prost:
             ..Default::default()
         }));
     }
-    Ok(model.encode_to_vec().into())
+    Ok(memory::encode(MODEL, &model)?.into())
 }
 
 /// Whether arithmetic was put anywhere, also into a graph inside a node: its constants are those of the graph around all.
@@ -117,9 +118,10 @@ fn arithmetic(node: &onnx::NodeProto) -> impl Iterator<Item = onnx::NodeProto> {
 mod tests {
     use super::*;
     use half::bf16;
+    use prost::Message;
     use std::collections::HashMap;
 
-    fn model() -> Vec<u8> {
+    fn model() -> Bytes {
         let cast = |from: &str, to: &str, dtype: DataType| onnx::NodeProto {
             op_type: Some("Cast".to_string()),
             input: vec![from.to_string()],
@@ -140,6 +142,7 @@ mod tests {
             ..Default::default()
         }
         .encode_to_vec()
+        .into()
     }
 
     fn rewritten(rounding: Rounding) -> onnx::GraphProto {

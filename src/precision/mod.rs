@@ -52,11 +52,11 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
+use crate::memory::{self, NoMemory, Unreadable};
 use crate::proto::onnx;
 use crate::proto::onnx::tensor_proto::DataType;
 pub use bfloat16::{Rounding, without_bfloat16};
 use bytes::Bytes;
-use prost::Message;
 use std::collections::BTreeMap;
 
 /// The opset of which the table in [`keep`] speaks. Later ones admit the same types and more.
@@ -92,10 +92,15 @@ impl Half {
 }
 
 /// Why a model cannot be rewritten. The model in float32 is as good as it was.
+/// What the model is called where there is no memory for it.
+const MODEL: &str = "the ONNX model";
+
 #[derive(Debug, thiserror::Error)]
 pub enum PrecisionError {
     #[error("the ONNX model cannot be read: {0}")]
-    Decode(#[from] prost::DecodeError),
+    Decode(#[from] Unreadable),
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
     #[error("the ONNX model has no graph")]
     NoGraph,
     #[error("the ONNX model is of opset {found}; the rewrite to half knows opset {OPSET} and later")]
@@ -125,9 +130,9 @@ pub struct Summary {
 
 /// The serialized model `onnx` (an `onnx.ModelProto` of opset 17 or later, weights inside), computing in `to` where
 /// that is sound. Inputs and outputs keep names, types and shapes. A model that was rewritten to `to` before comes back as it is.
-pub fn to_half(onnx: &[u8], to: Half) -> Result<Bytes, PrecisionError> {
-    let (model, _) = rewrite(onnx::ModelProto::decode(onnx)?, to)?;
-    Ok(model.encode_to_vec().into())
+pub fn to_half(onnx: &Bytes, to: Half) -> Result<Bytes, PrecisionError> {
+    let (model, _) = rewrite(memory::decode(MODEL, onnx.clone())?, to)?;
+    Ok(memory::encode(MODEL, &model)?.into())
 }
 
 /// [`to_half`] on the decoded message, with a summary of what was done (empty for a model that was rewritten before).

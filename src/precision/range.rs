@@ -1,6 +1,7 @@
 //! What becomes of a constant's numbers in half, and the conversion itself.
 
 use super::{Half, PrecisionError};
+use crate::memory;
 use crate::proto::onnx;
 use crate::proto::onnx::tensor_proto::{DataLocation, DataType};
 use bytes::Bytes;
@@ -72,7 +73,8 @@ fn round(values: &[f32], rounded: &mut [f32], to: Half) {
 
 /// `tensor` (float32) in half, under the name `name`; rounded to nearest, ties to even.
 pub fn to_half(tensor: &onnx::TensorProto, name: &str, to: Half) -> Result<onnx::TensorProto, PrecisionError> {
-    let mut bytes = Vec::new();
+    let elements = tensor.raw_data().len() / 4;
+    let mut bytes = memory::room("weights in half", 2 * elements.max(tensor.float_data.len()))?;
     each_block(tensor, |block| match to {
         Half::Float16 => {
             let mut halves = [f16::ZERO; BLOCK];

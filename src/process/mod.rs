@@ -4,12 +4,13 @@
 //! fork() copies memory and one thread. Whatever another thread had begun stays as it was at that moment: a lock stays locked, and a
 //! thread pool waits for threads that are not there.
 
+mod lock;
 mod sys;
 
-use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
+pub use lock::{Mutex, MutexGuard};
 pub use sys::ends_after_loading;
 
 /// Forks between the process that loaded this library and this one.
@@ -23,6 +24,7 @@ static LEFT_INSIDE: AtomicBool = AtomicBool::new(false);
 
 /// Called in the child by fork(), which has one thread then: nothing here may lock or allocate.
 fn forked() {
+    lock::in_child();
     GENERATION.fetch_add(1, SeqCst);
     if INSIDE.swap(0, SeqCst) > 0 {
         LEFT_INSIDE.store(true, SeqCst);
@@ -120,7 +122,7 @@ impl<T: Default> Default for PerProcess<T> {
 }
 
 /// What is to be done at the end of a process, each by its name.
-type Work = Mutex<Vec<(&'static str, fn())>>;
+type Work = parking_lot::Mutex<Vec<(&'static str, fn())>>;
 
 static AT_EXIT: PerProcess<Work> = PerProcess::new();
 
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn state_is_made_once_a_process() {
-        static STATE: PerProcess<Mutex<u32>> = PerProcess::new();
+        static STATE: PerProcess<parking_lot::Mutex<u32>> = PerProcess::new();
         *STATE.get().lock() += 1;
         *STATE.get().lock() += 1;
         assert_eq!(*STATE.get().lock(), 2);

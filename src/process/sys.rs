@@ -17,14 +17,20 @@ unsafe extern "C" {
     fn _exit(status: c_int) -> !;
 }
 
-/// Has [`super::forked`] called in every child; false where the C library has no memory for that.
+/// Has [`super::forked`] called in every child, and fork() wait for [`super::lock`]; false where the C library has no memory for that.
 pub(super) fn watch_forks() -> bool {
+    unsafe extern "C" fn before() {
+        super::lock::before_fork();
+    }
+    unsafe extern "C" fn parent() {
+        super::lock::after_fork();
+    }
     unsafe extern "C" fn child() {
         super::forked();
     }
-    // SAFETY: the handler stays while this library is loaded, and the C library takes it off where it is closed. It touches atomics
-    // alone, which a child may do at once.
-    unsafe { pthread_atfork(None, None, Some(child)) == 0 }
+    // SAFETY: the handlers stay while this library is loaded, and the C library takes them off where it is closed. That of the child touches
+    // atomics and what belongs to its thread alone, which a child may do at once.
+    unsafe { pthread_atfork(Some(before), Some(parent), Some(child)) == 0 }
 }
 
 /// Has [`super::ending`] called at the end of the process; false where the C library has no memory for that.

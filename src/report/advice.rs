@@ -182,9 +182,7 @@ pub fn advice(op: &str, reason: &str) -> String {
         BY_OP.iter().find(|(types, _)| types.iter().any(of_type)).map(|(_, advice)| *advice)
     };
     let otherwise = match reason.starts_with("Op type") {
-        true => {
-            "There is no converter for {op}: write this part of the model with other ops, or add one (CONTRIBUTING.md, \"How to add an op\")."
-        }
+        true => "There is no converter for {op}: write this part of the model with other ops, or add one (docs/contribute/add-an-op.md).",
         false => "Change the model here so that this no longer holds; the rest of its ops are converted around it.",
     };
     let advice = match reason.starts_with("Op type") {

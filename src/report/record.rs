@@ -5,7 +5,7 @@
 //! attribute of the graph's first engine: TensorFlow hands attributes whose names begin with '_' on, whatever saves the model.
 
 use super::NonConversionReport;
-use parking_lot::Mutex;
+use crate::process::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 

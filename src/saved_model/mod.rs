@@ -11,6 +11,7 @@ mod write;
 
 pub use options::Options;
 
+use crate::memory;
 use crate::proto::tensorflow as tf;
 use crate::tf::c_api::{Session, Tensorflow};
 use crate::tf::{BUILT_FOR, optimize_graph};
@@ -121,17 +122,17 @@ fn read(session: &mut Session, variables: &[Variable]) -> Result<Vec<tf::TensorP
             size,
             ..Default::default()
         };
-        tf::TensorProto {
+        Ok(tf::TensorProto {
             dtype: tensor.dtype(),
             tensor_shape: Some(tf::TensorShapeProto {
                 dim: tensor.dims().into_iter().map(dim).collect(),
                 unknown_rank: false,
             }),
-            tensor_content: bytes::Bytes::copy_from_slice(tensor.bytes()),
+            tensor_content: memory::copy("a variable", tensor.bytes())?.into(),
             ..Default::default()
-        }
+        })
     };
-    Ok(values.iter().map(proto).collect())
+    values.iter().map(proto).collect()
 }
 
 /// One signature of a model on its way.

@@ -2,6 +2,7 @@
 
 use super::{INIT_COLLECTIONS, Model, Options, init_op};
 use crate::files;
+use crate::memory;
 use crate::proto::tensorflow as tf;
 use prost::Message;
 use std::fs;
@@ -49,7 +50,7 @@ pub fn write(model: Model, options: &Options) -> Result<(), String> {
     let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
     fs::create_dir_all(output).map_err(|e| failed(output, e))?;
     copy_assets(input, output)?;
-    let bytes = saved.encode_to_vec();
+    let bytes = memory::encode("the converted model", &saved)?;
     // Last: a folder with this file is a whole model.
     files::replace(&output.join("saved_model.pb"), |out| std::io::Write::write_all(out, &bytes)).map_err(|e| e.to_string())?;
     // An older model's variables would be restored into this one.

@@ -1,4 +1,4 @@
-//! docs/settings.md, made from the tables.
+//! docs/reference/settings.md, made from the tables.
 
 use super::log_modules::{ALL, LOG_MODULES};
 use super::variables::{Kind, ReadAt, VARIABLES, Variable, WITHOUT_EFFECT};
@@ -20,7 +20,7 @@ pub fn markdown() -> String {
         let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
         let _ = writeln!(text, "| {} | {} | {} |", names.join(", "), module.first, module.second);
     }
-    let _ = writeln!(text, "| `{ALL}` | all of the above, and what has no module | |");
+    let _ = writeln!(text, "| `{ALL}` | all of the above, and everything without a module | |");
     text
 }
 
@@ -30,17 +30,17 @@ type Section = (&'static str, &'static str, fn(&Variable) -> bool);
 const SECTIONS: &[Section] = &[
     (
         "TF-TRT's",
-        "They keep their names and their values. The number behind an effect is the section of NVIDIA's TF-TRT user guide.",
+        "They keep their names and values. The number behind an effect is the section of NVIDIA's TF-TRT user guide.",
         |v| v.name.starts_with("TF_") && !is_without_effect(v),
     ),
     (
         "TF-TRT's, without an effect here",
-        "They are read, so that scripts which set them go on to work; where one asks for something, the log says once that it gets nothing.",
+        "They are read so that scripts which set them still work. If one asks for something, the log says once that it has no effect.",
         is_without_effect,
     ),
     (
         "Of this library",
-        "`ORT_DYLIB_PATH` is the name that the bindings of ONNX Runtime gave it.",
+        "`ORT_DYLIB_PATH` has the name that ONNX Runtime's bindings use.",
         |v| !v.name.starts_with("TF_"),
     ),
 ];
@@ -50,25 +50,27 @@ const HEAD: &str = "\
 
 <!-- Made from the table in src/settings/variables.rs by `cargo xtask docs`: change it there. -->
 
-Every environment variable that the library reads. One that is empty counts as not set. A value that is not understood is named in
-TensorFlow's log, once, with what the variable takes and what is used instead; so is a variable whose name begins with `TF_TRT_` and is
-not here.
+All environment variables that the library reads. An empty variable counts as not set. If a value is not understood, TensorFlow's log
+names it once, with the accepted values and the value in use. A variable whose name begins with `TF_TRT_` and is not here is named, too.
 
-When a variable is read: **use**, whenever it matters, so that a program may set it after the import; **start**, once, when the library
-needs it first; **import**, by `import tftrt`; **build**, when the library is compiled.
+The column *Read* says when a variable is read:
+
+- **use**: whenever it matters, so a program may set it after the import;
+- **start**: once, when the library first needs it;
+- **import**: by `import tftrt`;
+- **build**: when the library is compiled.
 ";
 
 const LOG_HEAD: &str = "
 ## Verbose logging
 
-The library writes to TensorFlow's log, so TensorFlow's own variables rule it; they are read once, when TensorFlow starts. What goes
-wrong is logged whatever they say, down to `TF_CPP_MIN_LOG_LEVEL`. For more, the levels 1 and 2 are switched on for all of TensorFlow by
-`TF_CPP_MAX_VLOG_LEVEL=1` (or 2), and for parts of this library by the names that TF-TRT's source files had, which also stand in
-front of the lines:
+The library writes to TensorFlow's log, so TensorFlow's own variables apply. They are read once, when TensorFlow starts. Errors and
+warnings are logged down to `TF_CPP_MIN_LOG_LEVEL`. `TF_CPP_MAX_VLOG_LEVEL=1` (or 2) enables the verbose levels for all of TensorFlow.
+`TF_CPP_VMODULE` enables them for parts of this library, by the names of TF-TRT's source files. The log lines begin with these names:
 
     TF_CPP_VMODULE=segment=2,convert_graph=2,convert_nodes=2,trt_engine_op=1,trt_logger=2
 
-| Module | Level 1 | Level 2, beside that |
+| Module | Level 1 | Level 2, in addition |
 | --- | --- | --- |
 ";
 
@@ -127,9 +129,9 @@ mod tests {
 
     #[test]
     fn the_file_is_what_the_tables_make() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/settings.md");
         let written = std::fs::read_to_string(file).unwrap();
-        assert!(written == markdown(), "docs/settings.md is stale: run `cargo xtask docs`");
+        assert!(written == markdown(), "docs/reference/settings.md is stale: run `cargo xtask docs`");
     }
 
     #[test]

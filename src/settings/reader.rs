@@ -2,7 +2,7 @@
 
 use super::values::{Choice, Experimental, Report};
 use super::variables::{Kind, VARIABLES, WITHOUT_EFFECT};
-use parking_lot::Mutex;
+use crate::process::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -161,7 +161,7 @@ pub(super) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Warn
     names
         .filter(|name| name.starts_with("TF_TRT_") && VARIABLES.iter().all(|v| v.name != name))
         .map(|name| Warning {
-            message: "no variable of this name is read; docs/settings.md lists those that are".to_string(),
+            message: "no variable of this name is read; docs/reference/settings.md lists those that are".to_string(),
             variable: name,
         })
         .collect()

@@ -46,7 +46,7 @@ pub struct Variable {
     pub what: &'static str,
 }
 
-/// All of them, in the order of the contract; docs/settings.md is made from this (`cargo xtask docs`).
+/// All of them, in the order of the contract; docs/reference/settings.md is made from this (`cargo xtask docs`).
 pub const VARIABLES: &[Variable] = &[
     Variable {
         name: ALLOW_NATIVE,
@@ -54,7 +54,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "true",
         read: ReadAt::Use,
         guide_section: Some("6.10"),
-        what: "Run the native segment where an engine is missing or fails. If false, the op fails with \"Aborted\" instead.",
+        what: "Run the native segment if an engine is missing or fails. If false, the op fails with \"Aborted\" instead.",
     },
     Variable {
         name: ABORT_BUILD,
@@ -62,7 +62,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "false",
         read: ReadAt::Use,
         guide_section: None,
-        what: "Fail every engine build. For tests of what happens then.",
+        what: "Fail every engine build, to test what happens then.",
     },
     Variable {
         name: MAX_ENGINES,
@@ -70,7 +70,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "20",
         read: ReadAt::Use,
         guide_section: Some("6.11"),
-        what: "At most so many engines a graph: the largest segments are converted. Zero and less set no limit.",
+        what: "The maximum number of engines in a graph. The largest segments are converted. Zero and less set no limit.",
     },
     Variable {
         name: DENYLIST,
@@ -86,7 +86,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: None,
-        what: "Op types that the segmenter takes for convertible. For debugging: engines that hold them fail to build.",
+        what: "Op types that the segmenter treats as convertible. For debugging: engines that hold them fail to build.",
     },
     Variable {
         name: REPORT,
@@ -94,8 +94,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.3.2"),
-        what: "1 or more: print the reasons, too, in the report on what was not converted. A path: as well, and write it there as CSV. \
-               Not set, or 0: print the report without reasons.",
+        what: "1 or more: the conversion report has the reasons. A path: the report is also written there, as CSV. Not set, or 0: \
+               the report has no reasons.",
     },
     Variable {
         name: LAYOUT,
@@ -111,7 +111,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.5"),
-        what: "A folder that gets every built engine (TensorRT's plan, or the ONNX model of the CPU backend), and its profiles beside it \
+        what: "A folder for every built engine (TensorRT's plan, or the ONNX model of the CPU backend). Its profiles are beside it \
                as \"dims-<name>\", in JSON.",
     },
     Variable {
@@ -128,7 +128,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Start,
         guide_section: None,
-        what: "Have TensorRT take the algorithm of this number for every layer; less than zero counts as zero.",
+        what: "Let TensorRT use the algorithm of this number for every layer; less than zero counts as zero.",
     },
     Variable {
         name: TRANSPOSE,
@@ -136,7 +136,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "false",
         read: ReadAt::Start,
         guide_section: None,
-        what: "Convert transposes that TensorRT is slow at.",
+        what: "Convert transposes that are slow in TensorRT.",
     },
     Variable {
         name: EXPERIMENTAL,
@@ -144,8 +144,9 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.7"),
-        what: "Any of disable_graph_freezing (variables stay variables), reject_all_fp_cast_ops (Casts from one floating-point type to another \
-               stay native), remove_native_segments (save() leaves them out: such a model runs on its saved engines or not at all).",
+        what: "Any of: disable_graph_freezing (variables stay variables); reject_all_fp_cast_ops (Casts from one floating-point \
+               type to another stay native); remove_native_segments (save() omits them: such a model runs in its saved engines or \
+               not at all).",
     },
     Variable {
         name: EXPORT_GRAPH,
@@ -153,8 +154,9 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: Some("6.12"),
-        what: "A file for the converted graph in Graphviz's language, as TensorFlow's front end draws it. For \"g.dot\" the library adds \
-               g.before.dot, what becomes of each node, and g.after.dot, the engines as clusters of their nodes.",
+        what: "A file for the converted graph in Graphviz's language, as TensorFlow's front end draws it. For \"g.dot\" the \
+               library adds g.before.dot, with what becomes of each node, and g.after.dot, with the engines as clusters of their \
+               nodes.",
     },
     Variable {
         name: NMS_TOPK,
@@ -162,7 +164,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "false",
         read: ReadAt::Use,
         guide_section: Some("6.8"),
-        what: "Convert non-maximum suppression of more than 4096 boxes, or of an open number, too. TensorRT looks at the best of a class only.",
+        what: "Convert non-maximum suppression of more than 4096 boxes, or of an unknown number, too. TensorRT then considers only \
+               the best boxes of a class.",
     },
     Variable {
         name: ORT_DYLIB,
@@ -170,7 +173,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Start,
         guide_section: None,
-        what: "ONNX Runtime's shared library. If not set, that of the installed onnxruntime wheel is taken.",
+        what: "ONNX Runtime's shared library. If not set, the installed onnxruntime wheel's.",
     },
     Variable {
         name: TENSORRT_LIB,
@@ -178,8 +181,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Start,
         guide_section: None,
-        what: "TensorRT's shared library, or the folder that it is in. If not set, it is looked for by the names of its \
-               versions where the dynamic linker looks.",
+        what: "TensorRT's shared library, or its folder. If not set, the dynamic linker looks for it by the names of its versions.",
     },
     Variable {
         name: CACHE_DIR,
@@ -187,9 +189,9 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: None,
-        what: "The folder of TensorRT's timing caches and of the cache of built engines. If not set: \
-               $XDG_CACHE_HOME/tftrt, else $HOME/.cache/tftrt. The word \"none\": nothing is kept on disk. \
-               It has to be the user's (or root's), and writable by nobody else.",
+        what: "The folder of TensorRT's timing caches and of the cache of built engines. If not set: $XDG_CACHE_HOME/tftrt, else \
+               $HOME/.cache/tftrt. \"none\": nothing is kept on disk. The folder must belong to the user (or to root), and nobody \
+               else may write to it.",
     },
     Variable {
         name: CACHE_READONLY,
@@ -205,8 +207,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "17179869184",
         read: ReadAt::Use,
         guide_section: None,
-        what: "At most so many bytes of built engines are kept on disk: those not used for longest go. Zero, less, and the word \"none\" \
-               set no limit.",
+        what: "The maximum size of the built engines on disk, in bytes. The least recently used ones are removed. Zero, less, and \
+               \"none\" set no limit.",
     },
     Variable {
         name: BUILD,
@@ -214,8 +216,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "inline",
         read: ReadAt::Use,
         guide_section: None,
-        what: "Who builds an engine that a call misses: inline, the call itself; background, a thread of a queue (TFTRT_BUILD_THREADS, TFTRT_BUILD_QUEUE), while \
-               calls run the native segment (saving waits for it); never, nobody.",
+        what: "Who builds an engine that a call needs and does not find. inline: the call itself. background: a thread \
+               (TFTRT_BUILD_THREADS, TFTRT_BUILD_QUEUE), while calls run the native segment; saving waits for it. never: nobody.",
     },
     Variable {
         name: BUILD_THREADS,
@@ -223,7 +225,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "1",
         read: ReadAt::Use,
         guide_section: None,
-        what: "At most so many threads, 1 to 256, build engines if TFTRT_BUILD is background: each takes a core, and memory for one build.",
+        what: "The maximum number of threads, 1 to 256, that build engines if TFTRT_BUILD is background. Each uses a core, and \
+               memory for one build.",
     },
     Variable {
         name: BUILD_QUEUE,
@@ -231,8 +234,9 @@ pub const VARIABLES: &[Variable] = &[
         default: "64",
         read: ReadAt::Use,
         guide_section: None,
-        what: "At most so many builds, 1 to 65536, wait for a thread if TFTRT_BUILD is background. The most wanted and newest shapes come first. \
-               If there are more, the least wanted and oldest is given up and counted (dropped_builds); its next call asks for it again.",
+        what: "The maximum number of builds, 1 to 65536, that wait for a thread if TFTRT_BUILD is background. The most requested \
+               and newest shapes come first. Beyond the maximum the least requested and oldest build is dropped and counted \
+               (dropped_builds); its next call requests it again.",
     },
     Variable {
         name: CONTROL_FLOW,
@@ -240,8 +244,9 @@ pub const VARIABLES: &[Variable] = &[
         default: "engine",
         read: ReadAt::Use,
         guide_section: None,
-        what: "What becomes of loops and conditionals when a graph is converted: engine, loops of known length are unrolled, cheap \
-               conditionals made choices, and the others go into engines as ONNX's Loop and If; unroll, the others stay native; native, all do.",
+        what: "What becomes of loops and conditionals in a conversion. engine: loops of known length are unrolled, cheap \
+               conditionals become selections, and the others go into engines as ONNX's Loop and If. unroll: the others stay \
+               native. native: all stay native.",
     },
     Variable {
         name: ALLOW_BARE_PLANS,
@@ -249,8 +254,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "true",
         read: ReadAt::Use,
         guide_section: None,
-        what: "Use plans of TensorRT's own format, as TF-TRT 2.x stored them, if the loaded TensorRT takes them. If false, such engines are \
-               built anew: for models of those whom you do not trust.",
+        what: "Use plans of TensorRT's own format, as TF-TRT 2.x stored them, if the loaded TensorRT accepts them. If false, such \
+               engines are built again: for models that you do not trust.",
     },
     Variable {
         name: CUDA_GRAPHS,
@@ -266,7 +271,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "4",
         read: ReadAt::Use,
         guide_section: None,
-        what: "At most so many execution contexts for each engine, profile and stream; 1 or more. Read when an engine is loaded.",
+        what: "The maximum number of execution contexts for each engine, profile and stream, 1 or more. Read when an engine is loaded.",
     },
     Variable {
         name: OPTIMIZATION_LEVEL,
@@ -274,7 +279,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Use,
         guide_section: None,
-        what: "TensorRT's builder optimization level, 0 to 5: higher builds longer and may run faster. If not set, TensorRT's own default.",
+        what: "TensorRT's builder optimization level, 0 to 5: a higher level builds longer and may run faster. If not set, \
+               TensorRT's own default.",
     },
     Variable {
         name: BUILDER_IDLE,
@@ -282,8 +288,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "10",
         read: ReadAt::Use,
         guide_section: None,
-        what: "So many seconds, 0 to 3600, a TensorRT builder stays for the next build: making one takes seconds, and while it is there it \
-               has its kernels in memory (8.6: 0.7 GB of the GPU's, 3 GB of the host's). 0: it goes with its build.",
+        what: "How many seconds, 0 to 3600, a TensorRT builder stays for the next build. Making one takes seconds, and it keeps \
+               its kernels in memory (8.6: 0.7 GB of the GPU's, 3 GB of the host's). 0: it is destroyed after its build.",
     },
     Variable {
         name: VERBOSITY,
@@ -291,7 +297,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "layer_names_only",
         read: ReadAt::Use,
         guide_section: None,
-        what: "What engines keep of their layers, for profilers and the engine inspector.",
+        what: "How much engines keep of their layers, for profilers and the engine inspector.",
     },
     Variable {
         name: HALF_TYPE,
@@ -299,7 +305,7 @@ pub const VARIABLES: &[Variable] = &[
         default: "float16",
         read: ReadAt::Use,
         guide_section: None,
-        what: "The type in which FP16 nodes are computed where TensorRT is strongly typed (10 and later).",
+        what: "The type of FP16 nodes if TensorRT is strongly typed (10 and later).",
     },
     Variable {
         name: FP16_METHOD,
@@ -307,8 +313,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "auto",
         read: ReadAt::Use,
         guide_section: None,
-        what: "How FP16 is asked of TensorRT: flags, by the builder's flag, so that TensorRT chooses layer by layer (8.6 and 10); rewrite, by \
-               Casts in the model; auto, rewrite, and on 8.6 the flag as well.",
+        what: "How TensorRT is asked for FP16. flags: by the builder's flag, so TensorRT chooses layer by layer (8.6 and 10). \
+               rewrite: by Casts in the model. auto: rewrite, and on 8.6 the flag as well.",
     },
     Variable {
         name: FAULT,
@@ -316,8 +322,8 @@ pub const VARIABLES: &[Variable] = &[
         default: "",
         read: ReadAt::Import,
         guide_section: None,
-        what: "For tests alone: steps that can fail are counted in this process, and one of them fails on purpose, as \"read:3\", the third \
-               time that something is read (src/fault.rs lists the points). \"hold:FILE\": builds wait while FILE is there.",
+        what: "For tests alone. Steps that can fail are counted in this process, and one of them fails on purpose: \"read:3\" is \
+               the third read (src/fault.rs lists the points). \"hold:FILE\": builds wait while FILE exists.",
     },
     Variable {
         name: "TFTRT_PYTHON",

@@ -9,6 +9,8 @@ use crate::engine::interface::check_outputs;
 use crate::engine::{Bindings, Bound, EngineError, Gpu, Memory, MemoryMut, TensorView};
 use crate::fault::{self, Fault, Point};
 use crate::graph::{DType, PartialShape, contents, elements};
+use crate::memory;
+use crate::plain::plain;
 use bytes::Bytes;
 use cxx::UniquePtr;
 use std::any::Any;
@@ -112,6 +114,7 @@ impl Call {
         fault::at(Point::Body).map_err(failed)?;
         let body = self.raw.function_body(function, contents::LARGE, contents::MARK, contents);
         body.outcome.check()?;
+        contents.lacking.map_or(Ok(()), Err)?;
         Ok(body.bytes)
     }
 
@@ -128,7 +131,7 @@ impl Call {
     /// Input `i`'s bytes, after waiting for them where they are on a device.
     pub fn input_on_host(&self, i: usize) -> Result<Vec<u8>, Status> {
         fault::at(Point::Copy).map_err(failed)?;
-        let mut bytes = vec![0; self.raw.input_bytes(i)];
+        let mut bytes = memory::zeros("an input", self.raw.input_bytes(i))?;
         self.raw.copy_input_to_host(i, &mut bytes).check()?;
         Ok(bytes)
     }
@@ -166,13 +169,13 @@ impl Call {
     }
 
     pub fn fail(self, status: &Status) {
-        self.raw.fail(status.code, &status.message);
+        self.raw.fail(status.code, &plain(&status.message));
         ffi::finish_call(self.raw);
     }
 
     /// Ends the call with the results of an instantiated function; `why` goes before the message of a failure.
     pub fn run_native(self, handle: Handle, why: &str) {
-        ffi::run_native(self.raw, handle.number, handle.ints_on_device, why);
+        ffi::run_native(self.raw, handle.number, handle.ints_on_device, &plain(why));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The large contents of constants, which cross the bridge beside their graph.
 
+use crate::memory::{self, NoMemory};
 use bytes::Bytes;
 
 /// The large contents of a graph's constants, by their marks.
@@ -22,17 +23,22 @@ pub struct LargeContents {
     pub copies: Vec<Bytes>,
     /// CRC-32C's.
     pub checksums: Vec<u32>,
+    /// Why a content was not copied: what was taken is of no use then.
+    pub lacking: Option<NoMemory>,
 }
 
 /// Takes the next content.
 pub fn large_contents_take(contents: &mut LargeContents, content: &[u8]) {
     match contents.copied {
-        true => contents.copies.push(Bytes::copy_from_slice(content)),
+        true => match memory::copy("a constant's elements", content) {
+            Ok(copy) => contents.copies.push(copy.into()),
+            Err(why) => contents.lacking = Some(why),
+        },
         false => contents.checksums.push(crc32c::crc32c(content)),
     }
 }
 
 /// Zeros, to be written over.
 pub fn new_bytes(len: usize) -> Vec<u8> {
-    vec![0; len]
+    memory::zeros("a message", len).unwrap_or_default()
 }

@@ -8,12 +8,15 @@ use super::hooks::{EngineResource, GraphPass, Kernel, PassItem, hooks};
 use super::host;
 use super::status::{Code, Status};
 use crate::graph::contents;
+use crate::memory::{self, Unreadable};
+use crate::process::Mutex;
 use crate::proto::tensorflow as tf;
-use bytes::Bytes;
 use cxx::UniquePtr;
-use parking_lot::Mutex;
 use prost::Message;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 /// Runs `f`; a panic becomes an internal error that names `what`.
@@ -40,7 +43,7 @@ pub struct EngineKernel(Result<Box<dyn Kernel>, Status>);
 
 pub fn engine_kernel_new(node_def: &[u8], gpu: bool) -> Box<EngineKernel> {
     Box::new(EngineKernel(guard("making TRTEngineOp", || {
-        (hooks()?.kernel)(Bytes::copy_from_slice(node_def), gpu)
+        (hooks()?.kernel)(memory::copy("the node", node_def)?.into(), gpu)
     })))
 }
 
@@ -131,16 +134,19 @@ pub fn resource_describe(state: &ResourceState) -> String {
     guard("describing a resource", || Ok(state.get()?.describe())).unwrap_or_else(|e| e.message)
 }
 
-pub fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: ffi::GpuHandle) -> Outcome {
+/// The system's paths are bytes, UTF-8 or not.
+fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+pub fn resource_initialize(state: &ResourceState, file: &[u8], capacity: i64, gpu: ffi::GpuHandle) -> Outcome {
     outcome(&guard("InitializeTRTResource", || {
-        state.get()?.initialize(file.as_ref(), capacity, device::gpu(gpu))
+        state.get()?.initialize(path(file), capacity, device::gpu(gpu))
     }))
 }
 
-pub fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome {
-    outcome(&guard("SerializeTRTResource", || {
-        state.get()?.serialize(file.as_ref(), save_engines)
-    }))
+pub fn resource_serialize(state: &ResourceState, file: &[u8], save_engines: bool) -> Outcome {
+    outcome(&guard("SerializeTRTResource", || state.get()?.serialize(path(file), save_engines)))
 }
 
 pub fn resource_calibration_table(state: &ResourceState) -> Blob {
@@ -185,7 +191,7 @@ pub fn optimizer_concerns(state: &OptimizerState, id: &str, function_attrs: &[u8
 pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
     let run = guard("TensorRTOptimizer", || {
         let pass = state.0.as_ref().map_err(Status::clone)?;
-        pass.run(pass_item(item)?)
+        pass.run(pass_item(item)?)?.map(written).transpose()
     });
     let mut rewritten = Rewritten {
         outcome: outcome(&run),
@@ -194,24 +200,31 @@ pub fn optimizer_run(state: &OptimizerState, item: OptimizerItem) -> Rewritten {
         mark: contents::MARK,
         contents: Box::default(),
     };
-    if let Ok(Some(mut graph)) = run {
-        let functions = graph.library.iter_mut().flat_map(|library| &mut library.function);
-        let nodes = functions.flat_map(|function| &mut function.node_def).chain(&mut graph.node);
+    if let Ok(Some((graph, contents))) = run {
         rewritten.changed = true;
-        rewritten.contents = Box::new(Contents(contents::take_out(nodes)));
-        rewritten.graph = graph.encode_to_vec();
+        rewritten.contents = Box::new(contents);
+        rewritten.graph = graph;
     }
     rewritten
 }
 
 fn pass_item(item: OptimizerItem) -> Result<PassItem, Status> {
     let id = item.id;
-    let unreadable = |e: prost::DecodeError| Status::new(Code::Internal, format!("TensorRTOptimizer: unreadable graph '{id}': {e}"));
+    let unreadable = |e: Unreadable| {
+        let code = match e {
+            Unreadable::NoMemory(_) => Code::ResourceExhausted,
+            Unreadable::Message(_) => Code::Internal,
+        };
+        Status::new(code, format!("TensorRTOptimizer: unreadable graph '{id}': {e}"))
+    };
+    let mut graph: tf::GraphDef = memory::decode("the graph", item.graph.into()).map_err(unreadable)?;
+    contents::make(all_nodes(&mut graph)).map_err(|why| unreadable(why.into()))?;
+    let read = |bytes: Vec<u8>| memory::decode::<tf::NameAttrList>("a function's attributes", bytes.into());
     Ok(PassItem {
-        graph: tf::GraphDef::decode(Bytes::from(item.graph)).map_err(unreadable)?,
+        graph,
         function_attrs: match item.function_attrs.is_empty() {
             true => None,
-            false => Some(tf::NameAttrList::decode(Bytes::from(item.function_attrs)).map_err(unreadable)?),
+            false => Some(read(item.function_attrs).map_err(unreadable)?),
         },
         sizes: host::sizes(&item.nodes),
         shapes: host::shapes(item.nodes),
@@ -219,4 +232,16 @@ fn pass_item(item: OptimizerItem) -> Result<PassItem, Status> {
         default_device: item.device,
         id,
     })
+}
+
+/// The nodes of the graph and of its functions.
+fn all_nodes(graph: &mut tf::GraphDef) -> impl Iterator<Item = &mut tf::NodeDef> {
+    let functions = graph.library.iter_mut().flat_map(|library| &mut library.function);
+    functions.flat_map(|function| &mut function.node_def).chain(&mut graph.node)
+}
+
+/// A graph as bytes, without its large contents, and these.
+fn written(mut graph: tf::GraphDef) -> Result<(Vec<u8>, Contents), Status> {
+    let contents = Contents(contents::take_out(all_nodes(&mut graph)));
+    Ok((memory::encode("the converted graph", &graph)?, contents))
 }

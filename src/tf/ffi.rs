@@ -127,8 +127,8 @@ pub mod bridge {
         fn keeper_holds(keeper: &Keeper) -> bool;
         fn resource_new(keeper: &Keeper, name: &str, device: &str, capacity: i64) -> Box<ResourceState>;
         fn resource_describe(state: &ResourceState) -> String;
-        fn resource_initialize(state: &ResourceState, file: &str, capacity: i64, gpu: GpuHandle) -> Outcome;
-        fn resource_serialize(state: &ResourceState, file: &str, save_engines: bool) -> Outcome;
+        fn resource_initialize(state: &ResourceState, file: &[u8], capacity: i64, gpu: GpuHandle) -> Outcome;
+        fn resource_serialize(state: &ResourceState, file: &[u8], save_engines: bool) -> Outcome;
         fn resource_calibration_table(state: &ResourceState) -> Blob;
 
         fn optimizer_new(config: &[u8]) -> Box<OptimizerState>;
@@ -151,7 +151,7 @@ pub mod bridge {
         /// The name of a device without its type and number.
         fn without_gpu(device: &str) -> String;
 
-        /// Zeros, to be written over.
+        /// Zeros, to be written over; none where there is no memory for that many.
         fn new_bytes(len: usize) -> Vec<u8>;
     }
 

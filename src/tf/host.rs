@@ -4,8 +4,8 @@ use super::ffi::{self, NodeOutputs};
 use super::status::{Code, Status};
 use crate::fault::{self, Point};
 use crate::graph::{DType, Graph, PartialShape, TensorInfo, contents};
+use crate::memory::{self, NoMemory};
 use crate::proto::tensorflow as tf;
-use bytes::Bytes;
 use prost::Message;
 use std::collections::HashMap;
 
@@ -74,10 +74,14 @@ pub fn optimize_graph(
     }
     // Grappler passes over what a pass cannot read.
     Graph::new(graph.clone(), HashMap::new()).map_err(|e| Status::new(Code::InvalidArgument, e.to_string()))?;
-    let optimized = ffi::optimize_graph(&graph.encode_to_vec(), &passes.encode_to_vec(), fetches, keep);
+    let optimized = ffi::optimize_graph(&memory::encode(GRAPH, graph)?, &passes.encode_to_vec(), fetches, keep);
     optimized.outcome.check()?;
-    tf::GraphDef::decode(Bytes::from(optimized.bytes)).map_err(|e| Status::new(Code::Internal, format!("the optimized graph: {e}")))
+    memory::decode(GRAPH, optimized.bytes.into()).map_err(|e| Status::new(Code::Internal, format!("the optimized graph: {e}")))
 }
+
+/// What messages are called if there is no memory for them.
+const GRAPH: &str = "the graph";
+const FUNCTION: &str = "a function";
 
 /// What the optimizer asks of TensorFlow.
 pub struct TensorflowHost {
@@ -86,14 +90,14 @@ pub struct TensorflowHost {
 }
 
 impl TensorflowHost {
-    pub fn new(mut library: tf::FunctionDefLibrary) -> Self {
+    pub fn new(mut library: tf::FunctionDefLibrary) -> Result<Self, NoMemory> {
         // A function that is called is known by its signature; what its constants hold is of no interest.
         for function in &mut library.function {
             contents::take_out(&mut function.node_def);
         }
-        TensorflowHost {
-            library: library.encode_to_vec(),
-        }
+        Ok(TensorflowHost {
+            library: memory::encode("the graph's functions", &library)?,
+        })
     }
 }
 
@@ -105,9 +109,9 @@ impl TensorflowHost {
     pub fn function_from_graph(&self, mut graph: tf::GraphDef, name: &str) -> Result<tf::FunctionDef, String> {
         fault::at(Point::Function).map_err(|why| why.to_string())?;
         let weights = contents::take_out(&mut graph.node);
-        let made = ffi::graph_to_function(&graph.encode_to_vec(), &self.library, name);
+        let made = ffi::graph_to_function(&memory::encode(GRAPH, &graph)?, &self.library, name);
         made.outcome.check().map_err(|e| e.message)?;
-        let mut function = tf::FunctionDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
+        let mut function: tf::FunctionDef = memory::decode(FUNCTION, made.bytes.into()).map_err(|e| e.to_string())?;
         contents::put_back(&mut function.node_def, &weights)?;
         Ok(function)
     }
@@ -119,9 +123,9 @@ impl TensorflowHost {
     pub fn graph_from_function(&self, mut function: tf::FunctionDef) -> Result<tf::GraphDef, String> {
         fault::at(Point::Function).map_err(|why| why.to_string())?;
         let weights = contents::take_out(&mut function.node_def);
-        let made = ffi::function_to_graph(&function.encode_to_vec(), &self.library);
+        let made = ffi::function_to_graph(&memory::encode(FUNCTION, &function)?, &self.library);
         made.outcome.check().map_err(|e| e.message)?;
-        let mut graph = tf::GraphDef::decode(Bytes::from(made.bytes)).map_err(|e| e.to_string())?;
+        let mut graph: tf::GraphDef = memory::decode(GRAPH, made.bytes.into()).map_err(|e| e.to_string())?;
         contents::put_back(&mut graph.node, &weights)?;
         Ok(graph)
     }
@@ -133,7 +137,7 @@ impl TensorflowHost {
             .iter()
             .map(|content| crc32c::crc32c(content))
             .collect();
-        let made = ffi::function_to_graph(&function.encode_to_vec(), &self.library);
+        let made = ffi::function_to_graph(&memory::encode(FUNCTION, &function)?, &self.library);
         made.outcome.check().map_err(|e| e.message)?;
         Ok((made.bytes, checksums))
     }

@@ -1,6 +1,7 @@
 //! Routes `tracing` events to TensorFlow's log, where TF_CPP_MIN_LOG_LEVEL and TF_CPP_VMODULE rule.
 
 use super::ffi;
+use crate::plain::plain;
 use crate::settings::{ALL_MODULES as ALL, module_of};
 use std::fmt::Write;
 use tracing::field::{Field, Visit};
@@ -72,12 +73,14 @@ impl Subscriber for ToTensorflow {
         let mut line = Line::default();
         event.record(&mut line);
         line.message.push_str(&line.fields);
+        // A line may hold what a file or a graph says.
+        let text = plain(&line.message);
         let about = event.metadata();
         match severity(about.level()) {
-            Some(severity) => ffi::log_message(severity, &line.message),
+            Some(severity) => ffi::log_message(severity, &text),
             None => {
                 let module = module_of(about.target()).map_or(ALL, |module| module.name);
-                ffi::vlog_message(verbosity(about.level()), &file(module), about.line().unwrap_or(0), &line.message);
+                ffi::vlog_message(verbosity(about.level()), &file(module), about.line().unwrap_or(0), &text);
             }
         }
     }

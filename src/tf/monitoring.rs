@@ -2,6 +2,7 @@
 
 use super::ffi::{self, MetricPoint, MetricText};
 use super::hooks::hooks;
+use crate::process::Mutex;
 use serde_json::{Value, json};
 
 pub fn metric_texts() -> Vec<MetricText> {
@@ -32,6 +33,9 @@ pub fn record_build_seconds(seconds: f64) {
 /// What TensorFlow's registry has of this library: a number for a metric of one point, an object of numbers by label for one of
 /// several, and `{"count", "sum"}` for a histogram.
 pub fn collected(prefix: &str) -> Value {
+    // TensorFlow's registry has a lock of its own, which a fork would catch.
+    static READING: Mutex<()> = Mutex::new(());
+    let _reading = READING.lock();
     let mut out = serde_json::Map::new();
     for point in ffi::collected_metrics(prefix) {
         let name = point.name.trim_start_matches(prefix).to_string();

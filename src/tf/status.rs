@@ -1,6 +1,8 @@
 //! TensorFlow's status codes, as far as the library gives them.
 
 use super::ffi::Outcome;
+use crate::memory::NoMemory;
+use crate::plain::plain;
 use std::fmt;
 
 /// Canonical codes (`absl::StatusCode`).
@@ -39,7 +41,7 @@ impl Status {
         let code = match error.kind() {
             K::NotFound => Code::NotFound,
             K::PermissionDenied | K::ReadOnlyFilesystem => Code::PermissionDenied,
-            K::StorageFull | K::QuotaExceeded => Code::ResourceExhausted,
+            K::StorageFull | K::QuotaExceeded | K::OutOfMemory => Code::ResourceExhausted,
             _ => Code::Internal,
         };
         Status::new(code, message)
@@ -54,11 +56,17 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
+impl From<NoMemory> for Status {
+    fn from(why: NoMemory) -> Status {
+        Status::new(Code::ResourceExhausted, why.to_string())
+    }
+}
+
 impl From<&Status> for Outcome {
     fn from(status: &Status) -> Outcome {
         Outcome {
             code: status.code,
-            message: status.message.clone(),
+            message: plain(&status.message).into_owned(),
         }
     }
 }

@@ -21,6 +21,7 @@ PROGRAMS = {
     "session": ("session.cc", False),
     "session_linked": ("session.cc", True),
     "convert": ("convert.cc", True),
+    "remote": ("remote.cc", False),
     "serving_harness": ("serving_harness.cc", True),
 }
 

@@ -1,9 +1,9 @@
-"""Writes docs/supported_ops.md: every op that has a converter, and what is known of it from running it.
+"""Writes docs/reference/supported_ops.md: every op that has a converter, and what is known of it from running it.
 
     python tests/python/make_supported_ops.py            # writes the file
     python tests/python/make_supported_ops.py --check    # fails where the file is not what it would write
 
-Nothing in the table is written by hand but the notes, in docs/op_notes.txt. The types are those that the op's support predicate takes
+Nothing in the table is written by hand but the notes, in docs/reference/op_notes.txt. The types are those that the op's support predicate takes
 (and TensorFlow has) when it is shown the op's cases with other types; the conditions, what the predicate says when a constant of a
 case comes in at run time instead, when a known size is open, and in the cases that stays_native.txt lists; the ONNX ops, those of the
 models of all its cases. "Tested" counts cases: converted and compared with native TensorFlow on the CPU, taken by TensorRT-RTX's parser
@@ -26,7 +26,7 @@ from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import dtypes, op_def_registry
 from test_convert_direct import PROGRAM, ROOT, STAYS_NATIVE, all_segments, to_onnx
 
-TARGET, NOTES, GPU_RESULTS = ROOT / "docs/supported_ops.md", ROOT / "docs/op_notes.txt", ROOT / "tests/python/gpu_ops_results.txt"
+TARGET, NOTES, GPU_RESULTS = ROOT / "docs/reference/supported_ops.md", ROOT / "docs/reference/op_notes.txt", ROOT / "tests/python/gpu_ops_results.txt"
 # Types of tensors inside an engine, in the order of the table.
 TYPES = [dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int64, dtypes.bool,
          dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.uint16, dtypes.bfloat16, dtypes.float64]
@@ -36,23 +36,24 @@ PROBED = 2
 
 HEAD = """# Ops that go into an engine
 
-This file is made by `python tests/python/make_supported_ops.py` from the converters and their cases, and a test fails when it is not up
-to date: change the converters (`src/convert/ops/<family>.rs`), the cases (`tests/python/op_cases*.py`) or the notes
-(`docs/op_notes.txt`), and run it again. [add-an-op.md](add-an-op.md) tells how an op gets here.
+`python tests/python/make_supported_ops.py` makes this page from the converters and their cases, and a test fails if it is not up to
+date. To change it, change the converters (`src/convert/ops/<family>.rs`), the cases (`tests/python/op_cases*.py`) or the notes
+(`docs/reference/op_notes.txt`), and run the command again. [Adding an op](../contribute/add-an-op.md) explains each step.
 
-- **Types**: of the tensors that the op computes with. Inside an engine int8, uint8, int16 and uint16 are carried in int32, bfloat16 and float64
-  in float32 ([architecture.md](architecture.md#types-that-engines-do-not-have)); they cross no engine's border, nor does int64. Other types
-  stay in TensorFlow.
-- **Conditions**: what its support predicate refuses otherwise, in its own words; a node that is refused stays in TensorFlow, with these
+- **Types**: of the tensors that the op computes with. Inside an engine int8, uint8, int16 and uint16 are emulated in int32, and
+  bfloat16 and float64 in float32 ([types](../design/types-and-precision.md#types-that-engines-do-not-have)). None of them crosses
+  an engine's boundary, and int64 does not either. Other types stay in TensorFlow.
+- **Conditions**: what its support predicate refuses otherwise, in its own words. A refused node stays in TensorFlow, with these
   words in the conversion report. Every op needs inputs of known rank, at most 8.
 - **ONNX ops**: what the cases' models are made of.
-- **Tested**: the number of cases. CPU: converted, run by ONNX Runtime and compared with native TensorFlow. RTX: taken by the parser and the
-  builder of TensorRT-RTX 1.7. H200: run by TensorRT 8.6 on a GPU; a dash where no results are kept.
+- **CPU**: the number of cases that were converted, run by ONNX Runtime and compared with native TensorFlow.
+- **RTX**: the number of cases that the parser and the builder of TensorRT-RTX 1.7 take.
+- **H200**: the number of cases that TensorRT 8.6 ran on a GPU; a dash if there are no results.
 
-Loops and conditionals are not in the table: no converter is asked about `While` or `If` as a model has them. What becomes of them is in
-[architecture.md](architecture.md#control-flow). Nor are cuDNN's recurrent layers, `CudnnRNN`, `CudnnRNNV2` and `CudnnRNNV3`, of which TensorFlow
-has no kernel for a CPU: of float, one layer in one direction with constant parameters becomes ONNX's LSTM, GRU or RNN, compared with numpy and
-with Keras' own layers on a CPU, and taken by TensorRT-RTX (`tests/python/test_cudnn.py`).
+Loops and conditionals are not in the table: a converter never sees a model's own `While` or `If`
+([control flow](../design/control-flow.md)). cuDNN's recurrent layers, `CudnnRNN`, `CudnnRNNV2` and `CudnnRNNV3`, are not in it either,
+because TensorFlow has no kernel of theirs for a CPU. With floats, one layer, one direction and constant parameters they become
+ONNX's LSTM, GRU or RNN. `tests/python/test_cudnn.py` compares them with NumPy and with Keras' own layers.
 
 """
 
@@ -221,7 +222,7 @@ def table():
     listed = subprocess.run([PROGRAM, "--ops"], capture_output=True, text=True, check=True).stdout.split()
     ops = [op for op in listed if op not in CUDNN]
     stray = set(notes) - set(ops)
-    assert stray == set(), f"docs/op_notes.txt has notes on ops without a converter: {sorted(stray)}"
+    assert stray == set(), f"docs/reference/op_notes.txt has notes on ops without a converter: {sorted(stray)}"
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         types, conditions = asked(folder)

@@ -1,9 +1,9 @@
-"""The checked-in table of whole models, `model_table.txt`, and its copy in docs/models.md.
+"""The checked-in table of whole models, `model_table.txt`, and its copy in docs/reference/models.md.
 
     TFTRT_WRITE_MODEL_TABLE=1 cargo xtask test -k model_table
 
 converts all models and writes both anew (with a narrower `-k`, the rows of the models that ran); `python tests/python/model_table.py` writes
-docs/models.md from the table as it stands.
+docs/reference/models.md from the table as it stands.
 """
 
 import dataclasses
@@ -11,30 +11,30 @@ import pathlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE / "model_table.txt"
-DOCUMENT = HERE.parents[1] / "docs" / "models.md"
+DOCUMENT = HERE.parents[1] / "docs" / "reference" / "models.md"
 WRITE = "TFTRT_WRITE_MODEL_TABLE"
 
 # In percent of the ops: TensorFlow's own passes do not always leave the same number of nodes of a loop.
 TOLERANCE = 1.0
 
 HEAD = f"""\
-# What becomes of whole models: see docs/models.md. Written by {WRITE}=1 cargo xtask test -k model_table
+# What becomes of whole models: see docs/reference/models.md. Written by {WRITE}=1 cargo xtask test -k model_table
 # model | ops | converted | share | engines | transposes inside | entering | leaving | stays native | why
 """
 
 INTRODUCTION = f"""\
 # Whole models
 
-What the converter makes of each model in `tests/python/model_zoo`, in explicit batch mode (`use_dynamic_shape=True`) with a
-`minimum_segment_size` of 3. `tests/python/test_model_table.py` converts every one with the stock `TrtGraphConverterV2`, runs it at two
-batch sizes on the CPU backend, compares with native TensorFlow, and fails where a row is no longer what stands here: fewer ops in
-engines, more engines, more transposes; and also where it has become better and the table does not say so. This page is written by
+What the converter makes of each model in `tests/python/model_zoo`, with `use_dynamic_shape=True` and a `minimum_segment_size` of 3.
+`tests/python/test_model_table.py` converts each model with the stock `TrtGraphConverterV2`, runs it at two batch sizes on the CPU
+backend, and compares the results with native TensorFlow. It fails if a row of this table has become worse: fewer ops in engines, more
+engines, more transposes. It also fails if a row has become better and the table does not say so. This command writes the page:
 
     {WRITE}=1 cargo xtask test -k model_table
 
 - Ops: nodes of the graph after TensorFlow's own passes. Not counted: constants, placeholders, nodes that do nothing (Identity, NoOp).
 - Transposes: nodes of the engines' ONNX models that change between NHWC and NCHW. Inside: between two operations on images
-  (convolutions, pools, batch norms, resizes). Entering, leaving: at the engine's edges, as the image comes in and before what flattens it.
+  (convolutions, pools, batch norms, resizes). Entering, leaving: at the engine's boundary.
 
 """
 

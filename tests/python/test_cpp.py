@@ -74,6 +74,23 @@ def test_inputs_that_are_on_the_device(device, converted, expected, folders, tmp
     check(done, tmp_path, expected, device, calls=3)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_model_on_another_file_system(device, converted, expected, folders, tmp_path):
+    """From ram:// into a session, its engines saved there by the op, and these in a second session."""
+    programs, library = cpp_programs.cpp_folder(), str(cpp_programs.library())
+    done = cpp_programs.run(programs / "remote", f"--model_path={converted}", f"--plugin={library}", *folders, device=device)
+    for name in ("first", "second"):
+        found = cpp_programs.read_tensors(tmp_path / "out" / name)
+        assert list(found) == ["y"]
+        assert_close(found["y"], expected, TOLERANCE[device])
+    totals = cpp_programs.totals(done)
+    assert (totals["engine_calls"], totals["loads"], totals["builds"], totals["rejected_plans"]) == (6, 2, 0, 0), totals
+    assert not any(count for name, count in totals.items() if name.startswith("native_")), totals
+    # Each engine's own file, and none that was written beside it.
+    names = [line.removeprefix("asset ") for line in done.stdout.splitlines() if line.startswith("asset ")]
+    assert len(names) == 1 and names[0].startswith("trt-serialized-engine.TRTEngineOp_") and not names[0].endswith(".tmp")
+
+
 def test_inputs_that_the_program_makes_up(converted):
     """As the guide's program is called; the batch is beyond the model's profile, so the native segment runs, and says so."""
     done = cpp_programs.run(cpp_programs.cpp_folder() / "session_linked", f"--model_path={converted}", "--batch_size=64", "--iterations=2")

@@ -1,4 +1,4 @@
-"""Native code comes from where it was installed, never from the current directory (docs/security.md).
+"""Native code comes from where it was installed, never from the current directory (docs/deploy/security.md).
 
 A folder holds a decoy under each name that the library, its Python package or tftrt-convert opens or imports. Each decoy says its own
 name when it is loaded. Processes that run in that folder load none. A control shows that the decoys would run.

@@ -1,4 +1,4 @@
-"""Which files are read as engines, and through which file system: docs/security.md, and models at gs://, s3:// or hdfs://.
+"""Which files are read as engines, and through which file system: docs/deploy/security.md, and models at gs://, s3:// or hdfs://.
 
 ram:// stands for these: a file system of TensorFlow's own, which no other library can open.
 """
@@ -6,6 +6,7 @@ ram:// stands for these: a file system of TensorFlow's own, which no other libra
 import json
 import os
 import pathlib
+import shutil
 import uuid
 
 import numpy as np
@@ -49,7 +50,7 @@ def initialize(file, name):
     reached = lambda: _api._library_in_use().request("faults")["reached"].get("deserialize", 0)
     before, rejected = reached(), tftrt.stats()["totals"]["rejected_plans"]
     handle = gen_trt_ops.create_trt_resource_handle(resource_name=name)
-    gen_trt_ops.initialize_trt_resource(resource_handle=handle, filename=str(file), max_cached_engines_count=1)
+    gen_trt_ops.initialize_trt_resource(resource_handle=handle, filename=file if isinstance(file, bytes) else str(file), max_cached_engines_count=1)
     told = [text for one in tftrt.stats()["resources"] if one["name"] == name for text in one["rejected"]]
     rejected = tftrt.stats()["totals"]["rejected_plans"] - rejected
     tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)
@@ -61,7 +62,10 @@ def own_ways(saved, tmp_path):
     (asset,) = plan_files.assets(saved)
     (tmp_path / "link").symlink_to(saved)
     os.chdir(saved.parent)
-    for way in (asset, f"file://{asset}", tmp_path / "link" / "assets" / asset.name, asset.relative_to(saved.parent)):
+    # A folder whose name is no UTF-8, as file systems of other days have them.
+    shutil.copytree(os.fsencode(saved), latin := os.fsencode(tmp_path) + b"/mod\xe8le")
+    local = (asset, f"file://{asset}", tmp_path / "link" / "assets" / asset.name, asset.relative_to(saved.parent))
+    for way in (*local, latin + b"/assets/" + asset.name.encode(), b"file://" + latin + b"/assets/" + asset.name.encode()):
         yield way, asset.name.removeprefix("trt-serialized-engine."), ""
 
 
@@ -115,15 +119,15 @@ def try_all():
     saved, folder = pathlib.Path(os.environ["SAVED"]), pathlib.Path(os.environ["FOLDER"])
     for table in (own_ways, elsewhere):
         for path, name, word in table(saved, folder):
-            print("@" + json.dumps([str(path), word, *initialize(path, name)]), flush=True)
+            print("@" + json.dumps([os.fsdecode(path), word, *initialize(path, name)]), flush=True)
 
 
 def test_only_a_models_own_file_is_read(saved, tmp_path, run_isolated):
     env = {"SAVED": saved, "FOLDER": tmp_path, "TFTRT_FAULT": "count", "PYTHONPATH": python_path()}
     done = run_isolated("import test_engine_files; test_engine_files.try_all()", env)
     found = [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("@")]
-    own, other = found[:4], found[4:]
-    assert [each[2:4] for each in own] == [[1, 0]] * 4, own
+    own, other = found[:6], found[6:]
+    assert [each[2:4] for each in own] == [[1, 0]] * 6, own
     assert len(other) == 14
     for path, word, deserialized, rejected, told in other:
         assert (deserialized, rejected) == (0, 1) and word in told and path in told, (path, told)
@@ -184,6 +188,19 @@ def test_the_op_writes_another_file_system_whole(dense_model):
     assert tf.io.gfile.stat(file).length > 100
     with pytest.raises(tf.errors.OpError, match="nosuch"):
         gen_trt_ops.serialize_trt_resource(resource_name=name, filename="nosuch://m/x")
+
+
+def test_the_op_writes_into_no_device_or_pipe_and_does_not_take_its_place(dense_model, tmp_path):
+    converter = _built(dense_model)
+    graph = converter._converted_graph_def
+    (name,) = {n.name for n in [*graph.node, *(n for f in graph.library.function for n in f.node_def)] if n.op == "TRTEngineOp"}
+    name = name.rsplit("/", 1)[-1]
+    os.mkfifo(pipe := tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(pipe)
+    for file in (pipe, tmp_path / "link"):
+        with pytest.raises(tf.errors.OpError, match="there is a device, pipe or socket of this name"):
+            gen_trt_ops.serialize_trt_resource(resource_name=name, filename=str(file))
+    assert pipe.is_fifo() and sorted(os.listdir(tmp_path)) == ["link", "pipe"]
 
 
 def test_a_damaged_remote_file_is_rejected_and_built_anew(saved, stats):

@@ -1,5 +1,5 @@
 """Bad input: each gets an error, or a word in the log and the native segment, that names what is wrong; the process lives and
-the next call is right. One test a row of the table in README.
+the next call is right. One test a row of docs/reference/errors.md.
 """
 
 import pathlib

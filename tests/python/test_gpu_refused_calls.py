@@ -9,7 +9,7 @@ from test_refused_calls import build, counted, outcome, same
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("float32_products")]
 
-# Ops whose kernels look at each index on the device. The others look on the host, and fail there: docs/architecture.md lists them.
+# Ops whose kernels look at each index on the device. The others look on the host, and fail there: docs/design/errors.md lists them.
 ON_DEVICE = ("gather", "gather_", "embedding", "scatter_")
 NOT_TOLD = ("gather_in_",)
 CASES = [c for c in INDICES if c.name.startswith(ON_DEVICE) and not c.name.startswith(NOT_TOLD)]

@@ -76,6 +76,12 @@ def other_payload(plan: bytes, payload: bytes) -> bytes:
     return changed.encode()
 
 
+def other_version(plan: bytes, version: str) -> bytes:
+    changed = plan_files.Plan.decode(plan)
+    changed.header["backend_version"] = version
+    return changed.encode()
+
+
 def _records(plans):
     return lambda instance: [plan_files.Instance(instance.fields, plan) for plan in plans(instance.plan)]
 
@@ -85,6 +91,9 @@ FILES = {
     "3,000 plans that are none": _records(lambda plan: [b"x"] * 3000),
     "400 plans, each wrong in its own way": _records(lambda plan: [mixed(plan, n) for n in range(400)]),
     "300 plans whose payload is no model": _records(lambda plan: [other_payload(plan, b"x" * n) for n in range(300)]),
+    "a version of 5,000 lines": _records(lambda plan: [other_version(plan, "1\n" * 5000)]),
+    "a version of 3 MB": _records(lambda plan: [other_version(plan, "1" * 3_000_000)]),
+    "a version that a terminal obeys": _records(lambda plan: [other_version(plan, "\x1b[2J\r1")]),
     "a sound plan among them": _records(lambda plan: [b"x"] * 100 + [plan] + [b"y" * 100] * 100),
 }
 # Bytes of a file that holds no records.
@@ -94,13 +103,16 @@ BYTES = {"noise": lambda content: os.urandom(5000), "half": lambda content: cont
 def load_all() -> None:
     """In a fresh process: each bad model is loaded three times and called."""
     start()
+    rejected = set()
     for name, folder in json.loads(os.environ["MODELS"]):
         mark(name)
         for _ in range(3):
             model = tf.saved_model.load(folder)
             assert call(model).shape[0] == 3
+            rejected |= {text for one in tftrt.stats()["resources"] for text in one["rejected"]}
             del model
             gc.collect()
+    print(json.dumps(sorted(rejected)))
 
 
 def test_bad_engine_files(saved, tmp_path, run_isolated):
@@ -118,6 +130,46 @@ def test_bad_engine_files(saved, tmp_path, run_isolated):
     for name, folder in models:
         # The first is always said; it names the file.
         assert 1 <= len(said[name]) <= MOST and folder in said[name][0], (name, len(said[name]), said[name][-1:])
+        # What a file says is text, and not lines or commands of its own.
+        assert all(len(line) < 10_000 and line.isprintable() for line in said[name]), name
+    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[")))
+    assert told and all(len(text) < 10_000 and text.isprintable() for text in told)
+
+
+ODD = ["a\nb\n" * 1000, "x" * 3_000_000, "\x1b[2J", "a\0b", b"\xff\xfe", "", "/" * 5000, "\u2028\u2029"]
+
+
+def odd_names() -> None:
+    """In a fresh process: the ops of an engine's resource, with odd names of engines and files."""
+    start()
+    for name in ODD:
+        for file in ODD:
+            mark("load")
+            handle = gen_trt_ops.create_trt_resource_handle(resource_name=name)
+            try:
+                gen_trt_ops.initialize_trt_resource(resource_handle=handle, filename=file, max_cached_engines_count=1)
+            except tf.errors.OpError as error:
+                assert str(error).splitlines() == [str(error)] and len(str(error)) < 10_000
+        for ask in (
+            lambda name=name: gen_trt_ops.serialize_trt_resource(resource_name=name, filename="no/such/folder\n/file"),
+            lambda name=name: gen_trt_ops.get_calibration_data_op(resource_name=name),
+        ):
+            mark("ask")
+            try:
+                ask()
+                raise AssertionError("no error")
+            except tf.errors.OpError as error:
+                assert str(error).splitlines() == [str(error)] and len(str(error)) < 10_000
+
+
+def test_odd_names_of_engines_and_files(run_isolated):
+    done = run_isolated("import test_log_budget; test_log_budget.odd_names()", QUIET)
+    marks = done.stderr.split("MARK ")[1:]
+    assert len(marks) == len(ODD) ** 2 + 2 * len(ODD)
+    for text in marks:
+        # TensorFlow's own word of a failed op, and the library's.
+        lines = text.splitlines()[1:]
+        assert len(lines) <= 2 and all(len(line) < 10_000 for line in lines), text[:2000]
 
 
 def flood_calls() -> None:

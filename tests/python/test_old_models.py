@@ -1,5 +1,5 @@
 """SavedModels of TF-TRT 2.10 to 2.17 (old_models.py): they load with `import tftrt` alone, compute what native TensorFlow does, and it is told which engines
-were built anew, which calls ran natively, and why. docs/old-models.md has the table of these.
+were built anew, which calls ran natively, and why. docs/guide/old-models.md has the table of these.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""What is promised about files of others (docs/security.md) and needs TensorFlow to be shown."""
+"""What is promised about files of others (docs/deploy/security.md) and needs TensorFlow to be shown."""
 
 import json
 import os
@@ -96,6 +96,26 @@ def test_no_backend_sees_a_plan_that_was_not_checked(saved, tmp_path):
         np.testing.assert_allclose(each["y"], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_file_of_as_many_segments_as_engines(saved, tmp_path):
+    """The most engines that a file may hold, each of a segment of its own and none sound: the time to load and to call grows with their number,
+    and not with its square (which would be hours; the process has minutes)."""
+    folder, expected = saved
+    shutil.copytree(folder, tmp_path / "many")
+    (asset,) = plan_files.assets(tmp_path / "many")
+    (instance,) = plan_files.read_asset(asset)
+    plan = plan_files.Plan.decode(instance.plan)
+    plan.payload = b"x"
+    plans = []
+    for n in range(65_536):
+        plan.header["segment_sha256"] = f"{n:064x}"
+        plans.append(plan_files.Instance(instance.fields, plan.encode()))
+    plan_files.write_asset(asset, plans)
+    (told,), log = in_a_new_process(tmp_path / "many")
+    assert (told["loads"], told["rejected_plans"], told["builds"], told["native_fallbacks"]) == (0, 65_536, 1, 0)
+    assert log.count("engine 65535") == 0
+    np.testing.assert_allclose(told["y"], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_engine_file_that_leads_out_of_the_model_is_not_read(saved, tmp_path):
     folder, expected = saved
     shutil.copytree(folder, tmp_path / "out")
@@ -136,6 +156,25 @@ def test_weights_in_another_file_are_not_opened(saved, tmp_path):
     assert (told["loads"], told["rejected_plans"], told["builds"]) == (0, 1, 1)
     assert "is in another file, which is not opened" in log
     np.testing.assert_allclose(told["y"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_inspect_reads_engine_files_alone_and_prints_what_they_say_as_text(saved, tmp_path, capsys):
+    from tftrt.cli.main import main
+
+    folder = shutil.copytree(saved[0], tmp_path / "model")
+    (asset,) = plan_files.assets(folder)
+    plan_files.replace_plans(asset, lambda plan: changed(plan, backend_version="1\x1b[2J\nforged: line"))
+    assert main(["inspect", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "1\\x1b[2J\\nforged: line" in said and all(line.isprintable() for line in said.splitlines())
+    # No name leads to another file, and nobody waits for a pipe.
+    asset.rename(tmp_path / "secret")
+    os.mkfifo(asset)
+    for node in ("../../secret", f"{asset.name}/../../../secret", "", "/etc/passwd"):
+        assert main(["inspect", str(folder), "--node", node]) != 0
+        assert "holds no engine file of" in capsys.readouterr().err
+    assert main(["inspect", str(folder)]) != 0
+    assert "not a regular file" in capsys.readouterr().err
 
 
 def test_a_report_takes_names_of_models_for_no_paths(tmp_path):

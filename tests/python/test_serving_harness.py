@@ -2,7 +2,7 @@
 TensorFlow's BatchFunction puts together; nothing is wrong, nothing is left.
 
 `TFTRT_RELOADS` is the number of reloads (32); `TFTRT_RELOAD_CURVE` names a CSV file for memory after each, of which
-`docs/draw_reload_curve.py` makes the picture.
+`docs/results/data/draw_reload_curve.py` makes the picture.
 """
 
 import csv

@@ -112,7 +112,7 @@ def test_what_has_no_effect_and_what_is_misspelt_is_said(run_isolated):
     for name, value in asked.items():
         (line,) = [line for line in said.splitlines() if f"tftrt: {name}: " in line]
         if name == "TF_TRT_OP_DENY_LIST":
-            assert "docs/settings.md lists" in line
+            assert "docs/reference/settings.md lists" in line
             continue
         # A variable may get its effect one day: then it leaves the list, and says nothing.
         assert f'"{value}" has no effect: ' in line and f"`{name}`" in listed

@@ -4,7 +4,7 @@
 
 Every answer is held against native TensorFlow's, computed before. At the end: nothing wrong, no error, no thread without progress for
 `--patience` seconds, every native call for a reason that is listed in EXPECTED, nothing left when the models are gone, and memory that does
-not grow. Writes soak.json (what is said here) and soak.csv (a sample a line, of which docs/draw_soak_curve.py makes the picture) into
+not grow. Writes soak.json (what is said here) and soak.csv (a sample a line, of which docs/results/data/draw_soak_curve.py makes the picture) into
 `--out`. The exit code is 0 where all held.
 
 Runs on what TensorFlow has: engines on its GPU, or the CPU backend. `--native` runs the same on native models: what grows there, too,

@@ -9,6 +9,7 @@ mod step;
 mod tensorflow;
 mod wheel;
 
+use python::Environment;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use step::{Failure, Step};
@@ -23,9 +24,9 @@ cargo xtask COMMAND
   test    build everything and run the Rust and Python tests
   wheel   build a wheel of the library and the Python package, install it and try it: --tf 2.20 (also 2.18, 2.19, 2.21; or all);
           --quick compiles without much optimization and tries it beside the packages that it was built with
-  lint    check the formatting and run clippy, warnings are errors
+  lint    check the formatting, run clippy (warnings are errors), and check the language of the Markdown pages
   bench   run the benchmarks
-  docs    write the files in docs/ that are made from tables in the code
+  docs    write the files in docs/ that are made from tables in the code; `docs --site` builds the site of docs/ into site/
   sanitize  with a nightly compiler: `sanitize thread`, the tests with threads under ThreadSanitizer; `sanitize address`, the Rust
           tests under AddressSanitizer, then the plugin inside of TensorFlow; `sanitize miri`, what has `unsafe` and calls no C
   help    show this text
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_else(|| "help".to_string());
     let rest: Vec<String> = arguments.collect();
-    if !rest.is_empty() && !["test", "wheel", "sanitize"].contains(&command.as_str()) {
+    if !rest.is_empty() && !["test", "wheel", "docs", "sanitize"].contains(&command.as_str()) {
         eprintln!(
             "xtask: `{command}` takes no arguments, but got `{}`; see `cargo xtask help`",
             rest.join(" ")
@@ -60,7 +61,14 @@ fn main() -> ExitCode {
         "wheel" => wheels(&root, rest),
         "lint" => lint(&root),
         "bench" => bench(&root),
-        "docs" => docs(&root),
+        "docs" => match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [] => docs(&root),
+            ["--site"] => site(&root),
+            _ => Err(Failure::new(format!(
+                "`docs` takes --site or nothing, but got `{}`",
+                rest.join(" ")
+            ))),
+        },
         "sanitize" => sanitize::run(&root, &rest.join(" ")),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -218,13 +226,14 @@ fn test_with(root: &Path, tensorflow: &Tensorflow, pytest_arguments: &[String]) 
 }
 
 fn lint(root: &Path) -> Result<(), Failure> {
-    python::setup(root)?;
+    let python = python::setup(root)?;
     Step::new("formatting").run(&mut cargo(root, &["fmt", "--all", "--check"]))?;
     // The release profile, so that the dependencies are compiled once for lint, build and test.
     Step::new("clippy").run(&mut cargo(
         root,
         &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
-    ))
+    ))?;
+    Step::new("language of the pages").run(python.command(root).arg("tests/python/doc_style.py"))
 }
 
 fn bench(root: &Path) -> Result<(), Failure> {
@@ -242,7 +251,26 @@ fn docs(root: &Path) -> Result<(), Failure> {
     let python = python::setup(root)?;
     Step::new("build the examples").run(&mut cargo(root, &["build", "--release", "--examples"]))?;
     Step::new("docs of the settings").run(&mut cargo(root, &["run", "--release", "--example", "make_docs"]))?;
+    Step::new("docs of the models").run(python.command(root).arg("tests/python/model_table.py"))?;
     Step::new("docs of the ops").run(python.command(root).arg("tests/python/make_supported_ops.py"))
+}
+
+/// Builds the documentation's site. A broken link or a page that is missing in the navigation fails the build. Its packages
+/// have an environment of their own, so that nothing else needs them.
+fn site(root: &Path) -> Result<(), Failure> {
+    let python = Environment {
+        folder: root.join("target/docs/venv"),
+        lock: root.join("requirements/docs.lock"),
+        with_tftrt: false,
+        newest: python::NEWEST,
+    }
+    .make(root)?;
+    Step::new("site").run(
+        python
+            .command(root)
+            .args(["-m", "mkdocs", "build", "--strict", "--quiet"])
+            .env("NO_MKDOCS_2_WARNING", "1"),
+    )
 }
 
 fn has_rust_file(folder: &Path) -> bool {

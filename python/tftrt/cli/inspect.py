@@ -38,6 +38,11 @@ def _layers(engine: dict) -> list[str]:
     return [f"  {len(named)} layers:"] + [f"    {name}" for name in named]
 
 
+def _plain(line: str) -> str:
+    """A line without what a terminal would obey: names and versions are what a file says."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def _text(name: str, engine: dict) -> list[str]:
     if "error" in engine:
         return [f"{name}: {engine['bytes']} bytes that cannot be used: {engine['error']}"]
@@ -66,6 +71,6 @@ def run(args) -> None:
         return
     for name, engines in told.items():
         for engine in engines:
-            print("\n".join(_text(name, engine)))
+            print("\n".join(map(_plain, _text(name, engine))))
         if not engines:
             print(f"{name}: no engine was saved")

@@ -8,6 +8,7 @@
 use crate::convert::Reason;
 use crate::convert::view::View;
 use crate::graph::{Constant, DType, Node, Port, elements};
+use crate::memory;
 
 /// Ops whose result, rounded to float64 and then to float32, is what float32 gives.
 const ROUNDED: &[&str] = &["Add", "AddV2", "BiasAdd", "Div", "Mul", "RealDiv", "Sqrt", "Square", "Sub"];
@@ -65,8 +66,8 @@ fn small_constant(view: View, i: usize) -> Result<Option<Constant>, Reason> {
 
 /// Whether float32 has all the integers of a constant.
 fn is_within(constant: &Constant) -> bool {
-    let values = constant.to_i64s().unwrap_or_default();
-    values.into_iter().all(|value| value.unsigned_abs() <= 1 << 24)
+    let mut values = constant.i64s().into_iter().flatten();
+    values.all(|value| value.unsigned_abs() <= 1 << 24)
 }
 
 /// Fails unless all that is done with the output is to cast it to float32.
@@ -89,7 +90,7 @@ fn only_rounded(view: View) -> Result<(), Reason> {
 
 /// The elements of a float64 constant as float32's bytes.
 pub fn narrowed(constant: &Constant) -> Result<Vec<u8>, Reason> {
-    let mut data = Vec::with_capacity(constant.data.len() / 2);
+    let mut data = memory::room("a float64 constant in float32", constant.data.len() / 2)?;
     for &word in constant.data.as_chunks::<8>().0 {
         let value = f64::from_le_bytes(word);
         let narrow = value as f32;

@@ -10,6 +10,7 @@ use crate::convert::size::Size;
 use crate::convert::value::{Form, integers};
 use crate::convert::view::{View, normal_axis};
 use crate::graph::{Constant, DType};
+use crate::memory;
 
 fn pack_axis(view: View) -> Result<usize, Reason> {
     normal_axis(view.node().attr_i("axis").unwrap_or(0), view.rank(0)? + 1)
@@ -197,11 +198,12 @@ fn lin_space(cx: &mut Context) -> Result<(), Reason> {
     let (start, stop) = (cx.plain(0)?, cx.plain(1)?);
     let mut parts = vec![cx.emit("Unsqueeze", &[&start, &axes], &[])];
     if num > 2 {
-        let places: Vec<u8> = (1..num - 1).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let places = (1..num - 1).map(|i| (i as f32).to_le_bytes());
+        let places = memory::elements("the places of a LinSpace", (num - 2) as usize, places)?;
         let places = cx.state.builder.initializer(&Constant {
             dtype: DType::FLOAT,
             dims: vec![num - 2],
-            data: places.into(),
+            data: places,
         })?;
         let count = cx.scalar(DType::FLOAT, (num - 1) as f64)?;
         let width = cx.emit("Sub", &[&stop, &start], &[]);

@@ -9,6 +9,7 @@ use crate::convert::context::Context;
 use crate::convert::layout;
 use crate::convert::view::View;
 use crate::graph::Constant;
+use crate::memory::NoMemory;
 
 /// The weights' sizes, which end in the input channels of a group and the output channels (of one input channel, if
 /// depthwise).
@@ -27,7 +28,7 @@ pub fn kernel(weights: &[i64]) -> &[i64] {
 }
 
 /// The weights in ONNX's order: output channels, input channels, and the rest as it was.
-pub fn relaid(weights: &Constant) -> Constant {
+pub fn relaid(weights: &Constant) -> Result<Constant, NoMemory> {
     let inner = weights.dims.len() - 2;
     let order: Vec<usize> = [inner + 1, inner].into_iter().chain(0..inner).collect();
     layout::transpose(weights, &order)
@@ -117,7 +118,7 @@ fn filter(cx: &mut Context, sizes: &[i64]) -> Result<String, Reason> {
         let outputs = 0..sizes[last] as usize;
         steps = steps.and_then(|steps| steps.along(0, |axis| (axis == last).then(|| outputs.collect())));
     }
-    cx.state.initializer_in_steps(&relaid(&weights), steps.as_ref())
+    cx.state.initializer_in_steps(&relaid(&weights)?, steps.as_ref())
 }
 
 macro_rules! convolution {

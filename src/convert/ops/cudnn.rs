@@ -12,6 +12,7 @@ use crate::convert::context::Context;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::{Constant, DType, Port};
+use crate::memory::{self, NoMemory};
 use bytes::Bytes;
 
 const X: usize = 0;
@@ -165,7 +166,9 @@ fn parts(params: &Constant, mode: &Mode, sizes: &Sizes) -> Result<Parts, Reason>
     // The slices of `size` elements from `start` on, a gate each, in ONNX's order.
     let gather = |start: usize, size: usize| {
         let slice = |&gate: &usize| &params.data[(start + gate * size) * bytes..(start + (gate + 1) * size) * bytes];
-        mode.gates.iter().flat_map(slice).copied().collect::<Vec<u8>>()
+        let mut gathered = memory::room("the weights of a recurrent layer", mode.gates.len() * size * bytes)?;
+        mode.gates.iter().for_each(|gate| gathered.extend_from_slice(slice(gate)));
+        Ok::<_, NoMemory>(gathered)
     };
     let constant = |dims: [usize; 3], data: Vec<u8>, rank: usize| Constant {
         dtype: params.dtype,
@@ -174,10 +177,10 @@ fn parts(params: &Constant, mode: &Mode, sizes: &Sizes) -> Result<Parts, Reason>
     };
     let of_state = gates * units * inputs;
     let of_bias = of_state + gates * units * units;
-    let bias = [gather(of_bias, units), gather(of_bias + gates * units, units)].concat();
+    let bias = [gather(of_bias, units)?, gather(of_bias + gates * units, units)?].concat();
     Ok(Parts {
-        weights: constant([1, gates * units, inputs], gather(0, units * inputs), 3),
-        recurrent: constant([1, gates * units, units], gather(of_state, units * units), 3),
+        weights: constant([1, gates * units, inputs], gather(0, units * inputs)?, 3),
+        recurrent: constant([1, gates * units, units], gather(of_state, units * units)?, 3),
         bias: constant([1, 2 * gates * units, 0], bias, 2),
     })
 }

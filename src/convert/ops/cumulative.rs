@@ -8,6 +8,7 @@ use crate::convert::context::Context;
 use crate::convert::value::Form;
 use crate::convert::view::{View, normal_axis};
 use crate::graph::{Constant, DType};
+use crate::memory;
 
 /// ONNX has no cumulative product; every product is made of the whole axis, so long axes cost too much.
 const MAX_PRODUCT: i64 = 64;
@@ -59,13 +60,14 @@ fn cumprod(cx: &mut Context) -> Result<(), Reason> {
         (true, false) => of >= at,
         (true, true) => of > at,
     };
-    let data: Vec<u8> = (0..n).flat_map(|at| (0..n).map(move |of| u8::from(counts(at, of)))).collect();
+    let pairs = (0..n).flat_map(|at| (0..n).map(move |of| [u8::from(counts(at, of))]));
+    let data = memory::elements("which elements count", n.saturating_mul(n) as usize, pairs)?;
     let mut dims = vec![n, n];
     dims.extend(std::iter::repeat_n(1, cx.rank(0) - axis - 1));
     let counted = cx.state.builder.initializer(&Constant {
         dtype: DType::BOOL,
         dims,
-        data: data.into(),
+        data,
     })?;
     let (x, one, axes) = (cx.plain(0)?, cx.scalar(cx.dtype(0), 1.0)?, cx.vector(&[axis as i64]));
     let x = cx.emit("Unsqueeze", &[&x, &axes], &[]);

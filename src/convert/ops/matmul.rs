@@ -39,7 +39,7 @@ fn pixels_by_weights(cx: &mut Context) -> Result<bool, Reason> {
         return Ok(false);
     };
     if !cx.view.flag("transpose_b") {
-        weights = layout::transpose(&weights, &[1, 0]);
+        weights = layout::transpose(&weights, &[1, 0])?;
     }
     if weights.dims[1] != channels {
         return Ok(false);

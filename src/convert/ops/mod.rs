@@ -175,8 +175,9 @@ fn check_wide_constants(view: View) -> Result<(), Reason> {
         if info.dtype != DType::INT64 || elements.is_none_or(|n| n > MAX_READ) {
             continue;
         }
-        let values = view.constant(i).and_then(|c| c.to_i64s()).unwrap_or_default();
-        if let Some(wide) = values.into_iter().find(|&v| i32::try_from(v).is_err()) {
+        let constant = view.constant(i);
+        let mut values = constant.iter().filter_map(|c| c.i64s()).flatten();
+        if let Some(wide) = values.find(|&v| i32::try_from(v).is_err()) {
             return Err(format!(
                 "An engine cannot hold input {i}: {wide} is beyond int32, which TensorRT 8.6 makes of int64."
             ));

@@ -28,6 +28,7 @@ use crate::convert::value::{Form, Steps};
 use crate::convert::view::{View, normal_axis};
 use crate::convert::{Quantization, Reason};
 use crate::graph::{Constant, DType, elements};
+use crate::memory;
 
 /// How numbers are rounded. Each list has one element, or one for each place along `axis`.
 struct Grid {
@@ -130,7 +131,7 @@ impl Grid {
 
     /// A float32 constant, rounded.
     fn round_all(&self, constant: &Constant) -> Result<Constant, Reason> {
-        let values = constant.to_f32s().ok_or("float32 weights were expected")?;
+        let values = constant.f32s().ok_or("float32 weights were expected")?;
         let (inner, count) = match self.axis {
             None => (1, 1),
             Some(axis) => (
@@ -138,9 +139,9 @@ impl Grid {
                 constant.dims[axis].max(1) as usize,
             ),
         };
-        let rounded = values.iter().enumerate().map(|(i, &x)| self.round(i / inner % count, x));
+        let rounded = values.enumerate().map(|(i, x)| self.round(i / inner % count, x).to_le_bytes());
         Ok(Constant {
-            data: rounded.flat_map(f32::to_le_bytes).collect::<Vec<u8>>().into(),
+            data: memory::elements("rounded weights", constant.len(), rounded)?,
             ..constant.clone()
         })
     }
@@ -332,13 +333,13 @@ impl Symmetric {
 
     /// Smallest and largest element of `values`, of the whole or of each place along the axis.
     fn extent(&self, values: &Constant) -> Result<(Vec<f32>, Vec<f32>), Reason> {
-        let numbers = values.to_f32s().ok_or("float32 weights were expected")?;
+        let numbers = values.f32s().ok_or("float32 weights were expected")?;
         let (count, inner) = match self.axis {
             None => (1, 1),
             Some(axis) => (values.dims[axis] as usize, elements(&values.dims[axis + 1..]) as usize),
         };
         let (mut low, mut high) = (vec![f32::INFINITY; count], vec![f32::NEG_INFINITY; count]);
-        for (i, &x) in numbers.iter().enumerate() {
+        for (i, x) in numbers.enumerate() {
             let place = i / inner % count;
             low[place] = low[place].min(x);
             high[place] = high[place].max(x);

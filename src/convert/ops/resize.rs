@@ -14,6 +14,7 @@ use crate::convert::layout::reorder_first;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::{Constant, DType};
+use crate::memory;
 
 /// Where TensorFlow samples: from the corner, with the corners on each other, or from the middle of each pixel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,11 +182,12 @@ pub fn floats(cx: &mut Context, values: impl ExactSizeIterator<Item = f32>) -> R
 
 /// The name of a float tensor of these dimensions and values.
 pub fn floats_of(cx: &mut Context, dims: &[i64], values: impl Iterator<Item = f32>) -> Result<String, Reason> {
-    let data: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+    let count = dims.iter().product::<i64>() as usize;
+    let data = memory::elements("the places of a resized image", count, values.map(f32::to_le_bytes))?;
     cx.state.builder.initializer(&Constant {
         dtype: DType::FLOAT,
         dims: dims.to_vec(),
-        data: data.into(),
+        data,
     })
 }
 

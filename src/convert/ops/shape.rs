@@ -292,7 +292,7 @@ fn transpose(cx: &mut Context) -> Result<(), Reason> {
         return Ok(());
     }
     if let Some(constant) = cx.value(0).constant.clone() {
-        cx.give_constant(0, layout::transpose(&constant, &perm));
+        cx.give_constant(0, layout::transpose(&constant, &perm)?);
         return Ok(());
     }
     if perm == TO_FIRST && cx.value(0).has(Form::ChannelsFirst) {

@@ -85,7 +85,7 @@ fn convert(cx: &mut Context) -> Result<(), Reason> {
     // What the forward convolution gives is what comes in here, so its order of weights is that of the transposed one, too. Steps of
     // single channels are along the wrong axis for engines: such weights are rounded here, once and for all.
     let steps = cx.value(1).steps.clone().and_then(|steps| steps.along(0, |_| None));
-    let weights = cx.state.initializer_in_steps(&relaid(&weights), steps.as_ref())?;
+    let weights = cx.state.initializer_in_steps(&relaid(&weights)?, steps.as_ref())?;
     let x = images::take(cx, 2)?;
     let mut attrs = vec![
         ("kernel_shape", Attr::Ints(&kernel)),

@@ -1,6 +1,8 @@
 //! Finding and loading ONNX Runtime's shared library, once a process.
 
+use super::ROOM;
 use crate::engine::{EngineError, library_file};
+use crate::memory;
 use crate::process::{self, PerProcess};
 use crate::settings::Settings;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
@@ -29,6 +31,9 @@ const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 static LOADED: OnceLock<Library> = OnceLock::new();
 
+/// What the library itself and its threads take.
+const OWN_ROOM: usize = 128 << 20;
+
 /// The library of this process: ORT_DYLIB_PATH, else `libonnxruntime.so` where the system's loader looks. The Python
 /// package sets ORT_DYLIB_PATH to the library inside the installed `onnxruntime` wheel.
 ///
@@ -45,6 +50,7 @@ pub fn library() -> Result<&'static Library, EngineError> {
     if let Some(library) = LOADED.get() {
         return Ok(library);
     }
+    memory::ask("what ONNX Runtime and TensorFlow beside it work in", ROOM + OWN_ROOM)?;
     let path = Settings::current()
         .ort_dylib_path
         .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));

@@ -16,12 +16,13 @@ use super::{Backend, Bindings, Bound, BuildRequest, Engine, EngineError, Memory,
 use crate::engine::model::{BadValues, Model, VALID_OUTPUT};
 use crate::fault::{self, Point};
 use crate::graph::{DType, PartialShape};
+use crate::memory;
+use crate::process::Mutex;
 use crate::process::{self, OfProcess};
 use crate::proto::onnx::ModelProto;
 use bytes::Bytes;
 use lru::LruCache;
 use ort::session::Session;
-use parking_lot::Mutex;
 use prost::Message;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
@@ -39,6 +40,11 @@ const WRONG_OPTIMIZERS: &str = "Pad_Fusion;MatmulTransposeFusion";
 
 /// What it does wrong to a model with Resize: it moves transposes past one, whose kernel then refuses the axes that it is to work on.
 const WRONG_FOR_RESIZE: &str = "TransposeOptimizer_CPUExecutionProvider";
+
+/// What has to be free before an engine is made: so much for each byte of its model (ONNX Runtime's copies of the weights), and so much
+/// beside (threads, and what TensorFlow needs to go on). An engine takes no memory that TensorFlow lacks then, for that ends the process.
+const ROOM_FOR_EACH_BYTE: usize = 3;
+const ROOM: usize = 256 << 20;
 
 /// The name that plans of this backend carry.
 pub const NAME: &str = "onnxruntime";
@@ -124,6 +130,10 @@ impl OrtEngine {
     fn new(library: &Library, model: Bytes) -> Result<Self, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let _inside = process::inside();
+        memory::ask(
+            "what an engine of ONNX Runtime's and TensorFlow beside it work in",
+            model.len().saturating_mul(ROOM_FOR_EACH_BYTE).saturating_add(ROOM),
+        )?;
         let builder = Session::builder(&library.environment).map_err(|e| text(&e))?;
         let mut wrong = vec![WRONG_OPTIMIZERS];
         if has_op(&model, "Resize") {

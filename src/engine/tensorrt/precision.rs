@@ -2,7 +2,7 @@
 //!
 //! Strongly typed versions (10 in that mode, 11, TensorRT-RTX) compute in the types that the model says: FP16 is written into it.
 //! 8.6 is weakly typed: its flag lets it choose FP16 layer by layer, and it may do so on a rewritten model as well. Of the two the
-//! rewrite with the flag was the better one on BERT-base: nearer to FP32, and not slower (docs/benchmarks.md).
+//! rewrite with the flag was the better one on BERT-base: nearer to FP32, and not slower (docs/results/benchmarks.md).
 
 use super::sys::Library;
 use crate::engine::{BuildRequest, EngineError, Precision};

@@ -3,6 +3,7 @@
 use super::{FLOAT, Graph, Types, elem_type, info, weight};
 use crate::precision::{Half, MARK, PrecisionError, rewrite, to_half};
 use crate::proto::onnx;
+use bytes::Bytes;
 use prost::Message;
 
 #[test]
@@ -72,7 +73,7 @@ fn a_rewritten_model_comes_back_as_it_is() {
     let mut g = Graph::default();
     let first = g.product("x");
     let y = g.layer_norm(&first);
-    let model = g.model(&[(&y, FLOAT)]).encode_to_vec();
+    let model = Bytes::from(g.model(&[(&y, FLOAT)]).encode_to_vec());
     let once = to_half(&model, Half::Float16).unwrap();
     assert_ne!(once, model);
     assert_eq!(to_half(&once, Half::Float16).unwrap(), once);
@@ -96,7 +97,7 @@ fn bad_models_are_errors_that_say_what_is_wrong() {
         model.graph.as_mut().unwrap()
     }
     assert!(
-        to_half(b"\xff\xff", Half::Float16)
+        to_half(&Bytes::from_static(b"\xff\xff"), Half::Float16)
             .unwrap_err()
             .to_string()
             .contains("cannot be read")
