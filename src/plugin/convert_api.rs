@@ -32,7 +32,7 @@ pub unsafe extern "C" fn tftrt_convert_graph(
     keep: *const c_char,
     answer: *mut Answer,
 ) -> i32 {
-    // All of it is the caller's promise.
+    // SAFETY: all of it is the caller's promise.
     let (graph, optimizer, fetches, keep) = unsafe {
         (
             bytes(graph, graph_length),
@@ -52,6 +52,7 @@ pub unsafe extern "C" fn tftrt_convert_graph(
         Err(status) => (status.code, status.message.into_bytes()),
     };
     let given = Box::leak(given.into_boxed_slice());
+    // SAFETY: the caller promises that `answer` can be written.
     unsafe {
         answer.write(Answer {
             data: given.as_mut_ptr(),
@@ -68,7 +69,7 @@ pub unsafe extern "C" fn tftrt_convert_graph(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tftrt_free_answer(answer: Answer) {
     if !answer.data.is_null() {
-        // The box that was leaked above.
+        // SAFETY: the box that was leaked above.
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(answer.data, answer.length)) });
     }
 }
@@ -78,7 +79,7 @@ pub unsafe extern "C" fn tftrt_free_answer(answer: Answer) {
 unsafe fn bytes<'a>(data: *const u8, length: usize) -> &'a [u8] {
     match length {
         0 => &[],
-        // The caller's promise.
+        // SAFETY: the caller's promise.
         length => unsafe { std::slice::from_raw_parts(data, length) },
     }
 }

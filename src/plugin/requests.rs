@@ -40,7 +40,7 @@ pub unsafe extern "C" fn tftrt_request(request: *const c_char) -> *mut c_char {
     let answer = if request.is_null() {
         json!({"error": "the request is null"})
     } else {
-        // The caller's promise.
+        // SAFETY: the caller's promise.
         let text = unsafe { CStr::from_ptr(request) }.to_string_lossy().into_owned();
         catch_unwind(|| answer(&text)).unwrap_or_else(|_| json!({"error": "a defect in the library: the request panicked"}))
     };
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn tftrt_request(request: *const c_char) -> *mut c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tftrt_free(answer: *mut c_char) {
     if !answer.is_null() {
-        // The caller's promise: it is the pointer that into_raw gave.
+        // SAFETY: the caller's promise: it is the pointer that into_raw gave.
         drop(unsafe { CString::from_raw(answer) });
     }
 }

@@ -189,7 +189,7 @@ fn host<'a>(address: usize, bytes: usize) -> &'a [u8] {
     if bytes == 0 {
         return &[];
     }
-    // An empty tensor may have no address; any other has `bytes` bytes there.
+    // SAFETY: an empty tensor may have no address; any other has `bytes` bytes there.
     unsafe { std::slice::from_raw_parts(address as *const u8, bytes) }
 }
 
@@ -235,7 +235,7 @@ impl Bindings for CallBindings<'_> {
             outputs.push(match (self.stream.is_some(), bytes) {
                 (true, _) => MemoryMut::Device(given.value),
                 (false, 0) => MemoryMut::Host(&mut []),
-                // Freshly allocated for this call with the size of type and shape, seen by nobody else until the
+                // SAFETY: freshly allocated for this call with the size of type and shape, seen by nobody else until the
                 // call is finished, which takes the call by value.
                 (false, bytes) => MemoryMut::Host(unsafe { std::slice::from_raw_parts_mut(given.value as *mut u8, bytes) }),
             });

@@ -256,7 +256,7 @@ use super::entry::*;
 use super::monitoring::{build_seconds_text, metric_points, metric_texts};
 use super::placement::{placement_is_free, without_gpu};
 
-// A call is handed from thread to thread by TensorFlow itself; nothing in it is bound to a thread.
+// SAFETY: A call is handed from thread to thread by TensorFlow itself; nothing in it is bound to a thread.
 unsafe impl Send for Call {}
 // The methods that take `&self` either read or call OpKernelContext functions that TensorFlow allows from any
 // thread while the kernel runs.

@@ -21,7 +21,7 @@ const MARKER_TEXT: &str = concat!("TFTRT_BUILT_FOR_TENSORFLOW=", env!("TFTRT_BUI
 
 /// The release of the marker in this very file: what a copy of the library says of itself.
 pub fn built_for() -> &'static str {
-    // Volatile: the compiler must not replace the bytes in the file by the constant that they were made from.
+    // SAFETY: volatile: the compiler must not replace the bytes in the file by the constant that they were made from.
     let text = unsafe { std::ptr::read_volatile(&raw const MARKER) };
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
@@ -49,7 +49,7 @@ pub fn running_version() -> Option<String> {
         Some(c"libtensorflow_framework.so.2"),
         None,
     ] {
-        // NOLOAD: only a library that is already there is asked; its handle is never closed, as it stays loaded anyway.
+        // SAFETY: NOLOAD: only a library that is already there is asked; its handle is never closed, as it stays loaded anyway.
         let handle = unsafe { dlopen(library.map_or(std::ptr::null(), CStr::as_ptr), RTLD_LAZY | RTLD_NOLOAD) };
         if handle.is_null() {
             continue;
@@ -58,7 +58,7 @@ pub fn running_version() -> Option<String> {
         if symbol.is_null() {
             continue;
         }
-        // The C API promises this signature and a static, terminated string.
+        // SAFETY: the C API promises this signature and a static, terminated string.
         let version = unsafe { std::mem::transmute::<*mut std::ffi::c_void, extern "C" fn() -> *const c_char>(symbol) };
         return Some(unsafe { CStr::from_ptr(version()) }.to_string_lossy().into_owned());
     }

@@ -20,7 +20,7 @@ fn check(status: sys::OrtStatusPtr) -> Result<(), Message> {
         return Ok(());
     }
     let api = ort::api();
-    // The status is not null, so it holds a message that lives until it is released, which happens once, here.
+    // SAFETY: the status is not null, so it holds a message that lives until it is released, which happens once, here.
     let message = unsafe { CStr::from_ptr((api.GetErrorMessage)(status.0)).to_string_lossy().into_owned() };
     unsafe { (api.ReleaseStatus)(status.0) };
     Err(message)
@@ -48,14 +48,14 @@ fn element_type(dtype: DType) -> Option<sys::ONNXTensorElementDataType> {
 /// The description of plain host memory that every value of a run carries.
 pub struct HostMemory(*mut sys::OrtMemoryInfo);
 
-// The description is never written after it was made.
+// SAFETY: the description is never written after it was made.
 unsafe impl Send for HostMemory {}
 unsafe impl Sync for HostMemory {}
 
 impl HostMemory {
     pub fn new() -> Result<Self, Message> {
         let mut info = ptr::null_mut();
-        // Writes one pointer, which `drop` releases.
+        // SAFETY: writes one pointer, which `drop` releases.
         check(unsafe {
             (ort::api().CreateCpuMemoryInfo)(
                 sys::OrtAllocatorType::OrtDeviceAllocator,
@@ -69,7 +69,7 @@ impl HostMemory {
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        // Made by CreateCpuMemoryInfo, released once.
+        // SAFETY: made by CreateCpuMemoryInfo, released once.
         unsafe { (ort::api().ReleaseMemoryInfo)(self.0) }
     }
 }
@@ -77,7 +77,7 @@ impl Drop for HostMemory {
 /// How a run goes that may fail and is not the last word: its errors come back, and are not logged as well.
 pub struct Quietly(*mut sys::OrtRunOptions);
 
-// Never written after it was made.
+// SAFETY: never written after it was made.
 unsafe impl Send for Quietly {}
 unsafe impl Sync for Quietly {}
 
@@ -87,7 +87,7 @@ const FATAL: std::ffi::c_int = 4;
 impl Quietly {
     pub fn new() -> Result<Self, Message> {
         let mut raw = ptr::null_mut();
-        // Writes one pointer, which `drop` releases.
+        // SAFETY: writes one pointer, which `drop` releases.
         check(unsafe { (ort::api().CreateRunOptions)(&mut raw) })?;
         let options = Quietly(raw);
         check(unsafe { (ort::api().RunOptionsSetRunLogSeverityLevel)(options.0, FATAL) })?;
@@ -97,7 +97,7 @@ impl Quietly {
 
 impl Drop for Quietly {
     fn drop(&mut self) {
-        // Made by CreateRunOptions, released once.
+        // SAFETY: made by CreateRunOptions, released once.
         unsafe { (ort::api().ReleaseRunOptions)(self.0) }
     }
 }
@@ -130,7 +130,7 @@ impl<'a> Value<'a> {
     fn over(memory: &HostMemory, dtype: DType, dims: &[i64], data: *mut u8, len: usize) -> Result<Self, Message> {
         let element = element_type(dtype).ok_or_else(|| format!("ONNX Runtime has no tensors of type {dtype}"))?;
         let mut raw = ptr::null_mut();
-        // `data` is valid for `len` bytes for 'a; ONNX Runtime checks `len` against shape and type, and frees nothing
+        // SAFETY: `data` is valid for `len` bytes for 'a; ONNX Runtime checks `len` against shape and type, and frees nothing
         // but the value itself.
         check(unsafe {
             (ort::api().CreateTensorWithDataAsOrtValue)(memory.0, data.cast::<c_void>(), len, dims.as_ptr(), dims.len(), element, &mut raw)
@@ -145,13 +145,14 @@ impl<'a> Value<'a> {
     pub fn dims(&self) -> Result<Vec<i64>, Message> {
         let api = ort::api();
         let mut info = ptr::null_mut();
-        // `raw` is a tensor after a successful run; `info` is released below on every way out.
+        // SAFETY: `raw` is a tensor after a successful run; `info` is released below on every way out.
         check(unsafe { (api.GetTensorTypeAndShape)(self.raw, &mut info) })?;
         let mut rank = 0;
         let read = check(unsafe { (api.GetDimensionsCount)(info, &mut rank) }).and_then(|()| {
             let mut dims = vec![0; rank];
             check(unsafe { (api.GetDimensions)(info, dims.as_mut_ptr(), rank) }).map(|()| dims)
         });
+        // SAFETY: `info` is not used after this.
         unsafe { (api.ReleaseTensorTypeAndShapeInfo)(info) };
         read
     }
@@ -160,7 +161,7 @@ impl<'a> Value<'a> {
     fn element(&self) -> Result<sys::ONNXTensorElementDataType, Message> {
         let api = ort::api();
         let mut info = ptr::null_mut();
-        // `raw` is a tensor after a successful run; `info` is released below on every way out.
+        // SAFETY: `raw` is a tensor after a successful run; `info` is released below on every way out.
         check(unsafe { (api.GetTensorTypeAndShape)(self.raw, &mut info) })?;
         let mut element = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
         let read = check(unsafe { (api.GetTensorElementType)(info, &mut element) });
@@ -179,7 +180,7 @@ impl<'a> Value<'a> {
             return Err(format!("a result is not the {to} bytes of {dtype} that it was taken for"));
         }
         let mut data = ptr::null_mut();
-        // The pointer is the tensor's own memory. Its size is that of `to`, by type and shape, as was just found.
+        // SAFETY: the pointer is the tensor's own memory. Its size is that of `to`, by type and shape, as was just found.
         check(unsafe { (ort::api().GetTensorMutableData)(self.raw, &mut data) })?;
         if !to.is_empty() {
             unsafe { ptr::copy_nonoverlapping(data.cast::<u8>(), to.as_mut_ptr(), to.len()) };
@@ -191,7 +192,7 @@ impl<'a> Value<'a> {
 impl Drop for Value<'_> {
     fn drop(&mut self) {
         if !self.raw.is_null() {
-            // Made by this API, released once; memory handed in stays TensorFlow's.
+            // SAFETY: made by this API, released once; memory handed in stays TensorFlow's.
             unsafe { (ort::api().ReleaseValue)(self.raw) }
         }
     }
@@ -210,7 +211,7 @@ pub fn run(
     let names_out: Vec<_> = output_names.iter().map(|n| n.as_ptr()).collect();
     let values_in: Vec<_> = inputs.iter().map(|v| v.raw.cast_const()).collect();
     let mut values_out: Vec<_> = outputs.iter().map(|v| v.raw).collect();
-    // Run may be called by several threads on one session (CPU provider); names and values outlive the call; the
+    // SAFETY: run may be called by several threads on one session (CPU provider); names and values outlive the call; the
     // session is not changed through the pointer.
     let status = unsafe {
         (ort::api().Run)(
@@ -232,7 +233,7 @@ pub fn run(
 
 /// The version of the library at `path` ("1.31.1"), as it gives it itself.
 pub fn version(path: &Path) -> Result<String, Message> {
-    // Loading runs the library's own initializers: the path is the user's choice of ONNX Runtime.
+    // SAFETY: loading runs the library's own initializers: the path is the user's choice of ONNX Runtime.
     let library = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
     // The symbol has this signature in every release; what it returns is static in the library.
     let base = unsafe { library.get::<unsafe extern "C" fn() -> *const sys::OrtApiBase>(b"OrtGetApiBase") }

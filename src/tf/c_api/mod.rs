@@ -15,7 +15,7 @@ use sys::{Functions, Object, Output};
 #[derive(Clone)]
 pub struct Tensorflow(Arc<Functions>);
 
-// The functions may be called from any thread; the objects behind them are in types of their own.
+// SAFETY: the functions may be called from any thread; the objects behind them are in types of their own.
 unsafe impl Send for Tensorflow {}
 unsafe impl Sync for Tensorflow {}
 
@@ -34,7 +34,7 @@ impl Tensorflow {
 
     /// "2.21.0".
     pub fn version(&self) -> String {
-        // A static string that ends in a zero.
+        // SAFETY: A static string that ends in a zero.
         unsafe { CStr::from_ptr((self.0.version)()) }.to_string_lossy().into_owned()
     }
 
@@ -44,6 +44,7 @@ impl Tensorflow {
     /// What the loader says.
     pub fn load_library(&self, path: &Path) -> Result<(), String> {
         let name = text(&path.to_string_lossy())?;
+        // SAFETY: `name` ends in a zero, and `status` lives until `checked` returns.
         let handle = self.checked(&path.display().to_string(), |status| unsafe {
             (self.0.load_library)(name.as_ptr(), status)
         })?;
@@ -61,7 +62,7 @@ impl Tensorflow {
         let tags: Vec<CString> = tags.iter().map(|tag| text(tag)).collect::<Result<_, _>>()?;
         let tags: Vec<*const c_char> = tags.iter().map(|tag| tag.as_ptr()).collect();
         let f = &self.0;
-        // Each object is deleted once, after its last use; the graph lives as long as the session.
+        // SAFETY: each object is deleted once, after its last use; the graph lives as long as the session.
         unsafe {
             let mut session = Session {
                 tensorflow: self.clone(),
@@ -97,7 +98,7 @@ impl Tensorflow {
     /// `bytes` is not what TensorFlow has for that shape and type.
     pub fn tensor(&self, dtype: i32, dims: &[i64], bytes: &[u8]) -> Result<Tensor, String> {
         let f = &self.0;
-        // The size is checked before anything is written.
+        // SAFETY: the size is checked before anything is written.
         unsafe {
             let object = (f.allocate_tensor)(dtype, dims.as_ptr(), dims.len() as c_int, bytes.len());
             if object.is_null() {
@@ -120,7 +121,7 @@ impl Tensorflow {
 
     /// Hands `f` a status, and gives what it then says: `what` goes before an error's message.
     fn checked<T>(&self, what: &str, f: impl FnOnce(Object) -> T) -> Result<T, String> {
-        // Made, read and deleted here; the message is copied before that.
+        // SAFETY: made, read and deleted here; the message is copied before that.
         unsafe {
             let status = (self.0.new_status)();
             let result = f(status);
@@ -143,19 +144,20 @@ pub struct Tensor {
 impl Tensor {
     /// A number of `DataType`.
     pub fn dtype(&self) -> i32 {
+        // SAFETY: the object is a live tensor.
         unsafe { (self.tensorflow.0.tensor_type)(self.object) }
     }
 
     pub fn dims(&self) -> Vec<i64> {
         let f = &self.tensorflow.0;
-        // Each index is below the rank.
+        // SAFETY: each index is below the rank.
         unsafe { (0..(f.tensor_rank)(self.object)).map(|i| (f.tensor_dim)(self.object, i)).collect() }
     }
 
     /// All elements in order; for strings, TensorFlow's own form of them.
     pub fn bytes(&self) -> &[u8] {
         let f = &self.tensorflow.0;
-        // The tensor's memory, of that size, which lives and does not change as long as the tensor.
+        // SAFETY: the tensor's memory, of that size, which lives and does not change as long as the tensor.
         unsafe {
             match (f.tensor_bytes)(self.object) {
                 0 => &[],
@@ -167,7 +169,7 @@ impl Tensor {
 
 impl Drop for Tensor {
     fn drop(&mut self) {
-        // Owned, and deleted once.
+        // SAFETY: owned, and deleted once.
         unsafe { (self.tensorflow.0.delete_tensor)(self.object) }
     }
 }
@@ -227,7 +229,7 @@ impl Session {
     pub fn add_unary(&mut self, op: &str, name: &str, input: &str, attribute: &str, dtype: i32) -> Result<(), String> {
         let (of, attribute, input) = (text(op)?, text(attribute)?, self.output(input)?);
         let own = text(name)?;
-        // A node of that name would end the process. The description is used up by finish_operation.
+        // SAFETY: A node of that name would end the process. The description is used up by finish_operation.
         unsafe {
             let f = &self.tensorflow.0;
             if !(f.operation_by_name)(self.graph, own.as_ptr()).is_null() {
@@ -249,7 +251,7 @@ impl Session {
             None => (name, 0),
         };
         let c_name = text(node_name)?;
-        // Only looked up and asked; the graph owns its nodes.
+        // SAFETY: only looked up and asked; the graph owns its nodes.
         unsafe {
             let f = &self.tensorflow.0;
             let node = (f.operation_by_name)(self.graph, c_name.as_ptr());
@@ -267,7 +269,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let f = &self.tensorflow.0;
-        // Made by load_saved_model and deleted once; what it gave is owned by tensors of their own.
+        // SAFETY: made by load_saved_model and deleted once; what it gave is owned by tensors of their own.
         unsafe {
             if !self.session.is_null() {
                 for (what, end) in [("close", *f.close_session), ("delete", *f.delete_session)] {
@@ -288,7 +290,7 @@ impl Drop for Session {
 pub fn plugin_request(path: &Path, request: &str) -> Result<String, String> {
     let request = text(request)?;
     let failed = |e: libloading::Error| format!("{}: {e}", path.display());
-    // The signatures are those of src/tf/api.rs; the answer is freed once, by the function for it.
+    // SAFETY: the signatures are those of src/tf/api.rs; the answer is freed once, by the function for it.
     unsafe {
         let library = libloading::Library::new(path).map_err(failed)?;
         let ask: libloading::Symbol<unsafe extern "C" fn(*const c_char) -> *mut c_char> =

@@ -35,7 +35,7 @@ macro_rules! functions {
         impl Functions {
             fn find(library: Library) -> Result<Functions, String> {
                 $(
-                    // The signature is c_api.h's.
+                    // SAFETY: the signature is c_api.h's.
                     let $field = unsafe { library.get(concat!($name, "\0").as_bytes()) }
                         .map_err(|e| format!("it has no {}: {e}", $name))?;
                 )*
@@ -94,7 +94,7 @@ impl Functions {
     /// From the library at `path`; without one, from where the loader finds it, else from the program itself, which may hold
     /// TensorFlow.
     pub fn open(path: Option<&Path>) -> Result<Functions, String> {
-        // Running TensorFlow's initializers is what it is opened for.
+        // SAFETY: running TensorFlow's initializers is what it is opened for.
         let load = |name: &std::ffi::OsStr| unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) };
         if let Some(path) = path {
             let library = load(path.as_os_str()).map_err(|e| format!("{}: {e}", path.display()))?;
