@@ -3,6 +3,8 @@
 //! Linked from the `libtensorflow_cc.so.2` of the TensorFlow that build.rs found (it gives folder and rpath): kernels and
 //! session factories are in there, and registered before tftrt's initializer runs, as in a program that loads tftrt.
 
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "the C API, for a benchmark alone")]
+
 use prost::Message;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

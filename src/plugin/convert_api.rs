@@ -1,5 +1,7 @@
 //! The C function behind `cpp_shim/include/tftrt/convert_api.h`.
 
+#![allow(unsafe_code, reason = "functions that C calls")]
+
 use crate::memory;
 use crate::proto::tensorflow as tf;
 use crate::saved_model::passes;

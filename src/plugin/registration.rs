@@ -1,6 +1,8 @@
 //! What happens when the library is loaded: the TensorFlow of the process is asked for its version, and only if it
 //! is the one that the library was built for are ops, kernels and the optimizer registered.
 
+#![allow(unsafe_code, reason = "the initializer that the loader calls")]
+
 use super::{metrics, pass};
 use crate::op::{EngineOp, Resource};
 use crate::tf::{self, Hooks, built_for, running_version, versions};

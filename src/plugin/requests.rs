@@ -1,5 +1,7 @@
 //! The C functions that the Python package (or any program) calls beside TensorFlow's own interfaces.
 
+#![allow(unsafe_code, reason = "functions that C calls")]
+
 use super::metrics;
 use super::registration::load_error;
 use crate::op::{BareModel, Resource};

@@ -1,5 +1,7 @@
 //! The C library's calls around fork() and the end of a process.
 
+#![allow(unsafe_code, reason = "calls of the C library")]
+
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};

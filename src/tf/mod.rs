@@ -1,5 +1,7 @@
 //! TensorFlow, in safe Rust, over `cpp_shim/`. It knows neither the op nor the optimizer: see [`Hooks`].
 
+#![allow(unsafe_code, reason = "TensorFlow's C and C++ API")]
+
 pub mod c_api;
 mod call;
 mod contents;

@@ -1,6 +1,8 @@
 //! The calls. What leaves this module takes no pointer of the host's but slices; device addresses are numbers, and a wrong
 //! one is an error of CUDA's, not a fault of this process.
 
+#![allow(unsafe_code, reason = "CUDA's driver API")]
+
 mod graph;
 
 pub use graph::{Graph, NoCapture, OwnStream, Transfer, may_capture, no_capture};

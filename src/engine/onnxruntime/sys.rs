@@ -4,6 +4,8 @@
 //! calls of one engine could not overlap and outputs would be copied; `OrtApi::Run` itself is thread-safe for the CPU
 //! provider and writes into values that are handed to it.
 
+#![allow(unsafe_code, reason = "ONNX Runtime's C API")]
+
 use crate::graph::{DType, elements};
 use ort::AsPointer;
 use ort::session::Session;

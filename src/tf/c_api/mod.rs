@@ -3,6 +3,8 @@
 //! It is opened at run time, and needs nothing of this crate: `examples/c_api.rs` takes this file as its own module, so that the
 //! plugin comes into that program by `TF_LoadLibrary` alone.
 
+#![allow(unsafe_code, reason = "TensorFlow's C API")]
+
 mod sys;
 
 use std::ffi::{CStr, CString, c_char, c_int};

@@ -5,6 +5,8 @@
 //! public headers (Itanium C++ ABI, x86-64). What leaves this module is safe to use: objects are owned, know their parents'
 //! lifetimes, and a method that the loaded version lacks is an error instead of a call into nowhere.
 
+#![allow(unsafe_code, reason = "TensorRT's C++ objects")]
+
 mod allocator;
 mod calls;
 mod config;
