@@ -2,7 +2,7 @@
 //! is the one that the library was built for are ops, kernels and the optimizer registered.
 
 use super::{ffi, log, versions};
-use crate::{fault, trace};
+use crate::{fault, process, trace};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
 
@@ -60,6 +60,8 @@ fn register() -> Result<(), String> {
         return Err(why);
     }
     log::install();
+    // Before the first lock is taken.
+    process::watch_forks();
     fault::start(std::env::var(fault::VARIABLE).ok().as_deref());
     trace::install(trace::Hooks {
         begin: |name| ffi::trace_begin(name),
