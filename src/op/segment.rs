@@ -80,9 +80,16 @@ impl Segment {
                 shape: shapes[index].clone(),
             }];
         }
-        inner_shapes::add(&mut graph, &|graph| {
-            infer_shapes(&graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}"))
-        })?;
+        let infer = inner_shapes::Infer {
+            shapes: &|graph| infer_shapes(&graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}")),
+            forward: match bad_values {
+                BadValues::Told => {
+                    Some(&|graph| infer_forward(&graph.encode_to_vec()).map_err(|e| format!("shapes cannot be inferred: {e}")))
+                }
+                BadValues::Zeroed => None,
+            },
+        };
+        inner_shapes::add(&mut graph, infer)?;
         let layout = match Settings::current().enable_layout_optimizer {
             true => convert::Layout::Kept,
             false => convert::Layout::Restored,
