@@ -2,7 +2,7 @@
 
 use super::bounds::{self, Bounds};
 use super::builder::{Attr, Builder, Declared, Outer};
-use super::guard::Guards;
+use super::guard::{Claims, Guards};
 use super::layout::{TO_FIRST, TO_LAST, as_ints, axis_first, constant_first};
 use super::size::{self, Origin, Size};
 use super::value::{Form, Steps, Value, ValueId};
@@ -60,11 +60,13 @@ impl State {
         id
     }
 
-    /// Runs `work` on another graph, whose nodes' values are its own.
-    pub fn on_graph<T>(&mut self, work: impl FnOnce(&mut State) -> T) -> T {
+    /// Runs `work` on another graph, whose nodes' values are its own, as are the sizes that are claimed of them.
+    pub fn on_graph<T>(&mut self, claims: Claims, work: impl FnOnce(&mut State) -> T) -> T {
         let (ports, scope) = (std::mem::take(&mut self.ports), self.builder.scope.clone());
+        let outer = std::mem::replace(&mut self.guards.claims, claims);
         let done = work(self);
         self.ports = ports;
+        self.guards.claims = outer;
         self.builder.scope = scope;
         done
     }

@@ -27,17 +27,20 @@ pub fn shape() -> PartialShape {
     PartialShape::from_dims(&[1])
 }
 
+/// Dimensions of a graph's tensors whose sizes do not follow from what goes into their nodes.
+pub type Claims = HashMap<Port, Vec<usize>>;
+
 #[derive(Default)]
 pub struct Guards {
     /// What has to hold in the graph that is being made.
     pub holds: Vec<String>,
-    /// Dimensions of the segment's tensors whose sizes do not follow from what goes into their nodes.
-    claims: HashMap<Port, Vec<usize>>,
+    /// Of the segment's graph, or of the one inside a node that is being converted.
+    pub claims: Claims,
 }
 
 /// Sizes that TensorFlow's inference concluded from the takers of a tensor, which fail where they are others: all known ones that are not
 /// known in `forward` too, by node name.
-pub fn claims(graph: &Graph, forward: &HashMap<String, Vec<TensorInfo>>) -> Guards {
+pub fn claims(graph: &Graph, forward: &HashMap<String, Vec<TensorInfo>>) -> Claims {
     let mut claims = HashMap::new();
     for (id, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op() != "_Arg") {
         for (index, info) in node.outputs.iter().enumerate() {
@@ -50,7 +53,7 @@ pub fn claims(graph: &Graph, forward: &HashMap<String, Vec<TensorInfo>>) -> Guar
             }
         }
     }
-    Guards { holds: Vec::new(), claims }
+    claims
 }
 
 impl State {
@@ -81,6 +84,11 @@ impl State {
                 .name(Form::Plain)
                 .or(value.name(Form::Wide))
                 .or(value.name(Form::ChannelsFirst));
+            if let (None, Some(rows), Some(images)) = (name, value.dims[0], value.name(Form::Pixels)) {
+                let images = images.to_string();
+                self.require_pixels(&images, rows);
+                continue;
+            }
             let (None, Some(sizes), Some(name)) = (&value.constant, sizes, name.map(str::to_string)) else {
                 continue;
             };
@@ -96,6 +104,18 @@ impl State {
             self.require_all(&same)?;
         }
         Ok(())
+    }
+
+    /// States that the images `name`, channels first, have so many pixels.
+    fn require_pixels(&mut self, name: &str, count: i64) {
+        let (shape, axes) = (self.builder.emit("Shape", &[name], &[]), self.builder.vector(&[0, 2, 3]));
+        let sizes = self.builder.emit("Gather", &[&shape, &axes], &[("axis", Attr::I(0))]);
+        let found = self
+            .builder
+            .emit("ReduceProd", &[&sizes], &[("axes", Attr::Ints(&[0])), ("keepdims", Attr::I(1))]);
+        let count = self.builder.vector(&[count]);
+        let holds = self.builder.emit("Equal", &[&found, &count], &[]);
+        self.require(holds);
     }
 
     /// States that all elements of the boolean tensor `name` are true. No element is false of none.

@@ -25,7 +25,7 @@ use crate::graph::{DType, Graph, Node, NodeId, Port, TensorInfo};
 use crate::memory::{self, NoMemory};
 use crate::proto::MESSAGE_LIMIT;
 use context::{Context, State};
-use guard::Guards;
+use guard::Claims;
 pub use nesting::may_nest;
 use prost::Message;
 pub use shape_inputs::shape_inputs;
@@ -89,7 +89,7 @@ pub struct Options {
 
 /// Converts the body of a native segment function. `name` is for messages and becomes the ONNX graph's name.
 pub fn convert(name: &str, graph: &Graph, options: Options) -> Result<Model, ConvertError> {
-    convert_within(name, graph, options, Guards::default(), MESSAGE_LIMIT)
+    convert_within(name, graph, options, Claims::default(), MESSAGE_LIMIT)
 }
 
 /// As [`convert`]; what `forward` does not know of the shapes, by node name, is concluded from the takers of a tensor, and has to hold.
@@ -102,7 +102,7 @@ pub fn convert_told(
     convert_within(name, graph, options, guard::claims(graph, forward), MESSAGE_LIMIT)
 }
 
-fn convert_within(segment: &str, graph: &Graph, options: Options, guards: Guards, limit: usize) -> Result<Model, ConvertError> {
+fn convert_within(segment: &str, graph: &Graph, options: Options, claims: Claims, limit: usize) -> Result<Model, ConvertError> {
     let order = graph.topological_order().map_err(|nodes| ConvertError::Cycle {
         segment: segment.to_string(),
         nodes,
@@ -117,7 +117,7 @@ fn convert_within(segment: &str, graph: &Graph, options: Options, guards: Guards
         }
     };
     let mut state = State::new(options);
-    state.guards = guards;
+    state.guards.claims = claims;
     let inputs = interface(graph, "_Arg").map_err(|(id, reason)| at(id)(reason))?;
     let outputs = interface(graph, "_Retval").map_err(|(id, reason)| at(id)(reason))?;
     let mut input_bindings = Vec::new();

@@ -559,14 +559,14 @@ fn a_model_over_the_limit_is_refused_before_it_is_written() {
     let graph = segment().graph();
     let size = convert("s", &graph, Options::default()).unwrap().onnx.len();
     assert_eq!(
-        convert_within("s", &graph, Options::default(), Guards::default(), size).unwrap_err(),
+        convert_within("s", &graph, Options::default(), Claims::default(), size).unwrap_err(),
         ConvertError::TooLarge {
             segment: "s".into(),
             bytes: size,
             limit: size
         }
     );
-    assert!(convert_within("s", &graph, Options::default(), Guards::default(), size + 1).is_ok());
+    assert!(convert_within("s", &graph, Options::default(), Claims::default(), size + 1).is_ok());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! besides, as [`GRAPHS`], while it is converted or built, so that the segmenter and the converter need no library. Each graph takes all that the node takes (but an If's predicate) by `_Arg` nodes, and its nodes say of their outputs
 //! what they are ([`super::annotated_outputs`]).
 
-use super::{Graph, Node, NodeId, Port, TensorInfo, annotated_outputs};
+use super::{Graph, Node, NodeId, PartialShape, Port, TensorInfo, annotated_outputs};
 use crate::memory::{self, NoMemory};
 use crate::proto::tensorflow as tf;
 use bytes::Bytes;
@@ -23,6 +23,35 @@ pub const VARIABLES: &str = "_tftrt_variables";
 pub const LOOP_FUNCTIONS: [&str; 2] = ["cond", "body"];
 pub const CHOICE_FUNCTIONS: [&str; 2] = ["then_branch", "else_branch"];
 pub const CALL_FUNCTIONS: [&str; 1] = ["f"];
+
+/// The attribute in which a node inside says what of its outputs' shapes follows from its inputs.
+const FORWARD: &str = "_tftrt_forward_shapes";
+
+/// Has `node` say what of its outputs' shapes follows from its inputs.
+pub fn note_forward(node: &mut tf::NodeDef, outputs: &[TensorInfo]) {
+    let list = ListValue {
+        shape: outputs.iter().map(|info| info.shape.to_proto()).collect(),
+        ..Default::default()
+    };
+    let value = Some(Value::List(list));
+    node.attr.insert(FORWARD.into(), tf::AttrValue { value });
+}
+
+/// What [`note_forward`] was told of the nodes of a graph inside, by name; `None` where it was told nothing.
+pub fn forward(graph: &Graph) -> Option<HashMap<String, Vec<TensorInfo>>> {
+    let mut found = HashMap::new();
+    for node in &graph.nodes {
+        let Some(Value::List(list)) = node.def.attr.get(FORWARD).and_then(|attr| attr.value.as_ref()) else {
+            continue;
+        };
+        let infos = list.shape.iter().zip(&node.outputs).map(|(shape, known)| TensorInfo {
+            dtype: known.dtype,
+            shape: PartialShape::from_proto(shape),
+        });
+        found.insert(node.name().to_string(), infos.collect());
+    }
+    (!found.is_empty()).then_some(found)
+}
 
 /// A graph inside a node.
 pub struct Inner {

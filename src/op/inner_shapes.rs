@@ -5,7 +5,16 @@ use crate::proto::tensorflow as tf;
 use std::collections::HashMap;
 
 /// What shape inference finds for each node, by name.
-pub type Infer<'a> = &'a dyn Fn(&tf::GraphDef) -> Result<HashMap<String, Vec<TensorInfo>>, String>;
+type Inference = dyn Fn(&tf::GraphDef) -> Result<HashMap<String, Vec<TensorInfo>>, String>;
+
+/// How types and shapes are found.
+#[derive(Clone, Copy)]
+pub struct Infer<'a> {
+    /// All that is known of a tensor, also from what its takers ask for.
+    pub shapes: &'a Inference,
+    /// What follows from the inputs of each node alone; where calls that TensorFlow refuses are told.
+    pub forward: Option<&'a Inference>,
+}
 
 /// Has all nodes inside `graph`'s nodes, at all depths, say what their outputs are.
 ///
@@ -105,7 +114,8 @@ fn of_graph(
     }
     // No shape follows from weights.
     contents::take_out(&mut tried.node);
-    let mut found = infer(&tried)?;
+    let mut found = (infer.shapes)(&tried)?;
+    let forward = infer.forward.map(|forward| forward(&tried)).transpose()?;
     for (name, &at) in &of_arg {
         found.insert(name.clone(), vec![args[at].clone()]);
     }
@@ -119,6 +129,10 @@ fn of_graph(
         }
         if node.op != "_Retval" {
             *node = annotate(std::mem::take(node), &same.outputs);
+        }
+        if let Some(forward) = &forward {
+            let proven = forward.get(&node.name).map(Vec::as_slice).unwrap_or_default();
+            inner::note_forward(node, proven);
         }
     }
     let mut results = Vec::new();
@@ -152,6 +166,10 @@ mod tests {
             node,
             ..Default::default()
         }
+    }
+
+    fn shapes_only(shapes: &Inference) -> Infer<'_> {
+        Infer { shapes, forward: None }
     }
 
     fn info(dims: &[i64]) -> TensorInfo {
@@ -202,7 +220,7 @@ mod tests {
             assert!(has_constant, "inference sees the constant that the loop is given");
             Ok(HashMap::from([("grown".to_string(), vec![info(&[7, 4])])]))
         };
-        add(&mut graph, &infer).unwrap();
+        add(&mut graph, shapes_only(&infer)).unwrap();
         let id = graph.find("loop").unwrap();
         let opened = inner::open(&graph, id).unwrap();
         let shape = |at: usize| {
@@ -221,7 +239,7 @@ mod tests {
     fn another_rank_after_a_round_is_refused() {
         let mut graph = looped();
         let infer = |_: &tf::GraphDef| Ok(HashMap::from([("grown".to_string(), vec![info(&[7])])]));
-        let error = add(&mut graph, &infer).unwrap_err();
+        let error = add(&mut graph, shapes_only(&infer)).unwrap_err();
         assert!(error.contains("'loop' (StatelessWhile)") && error.contains("variable 1"), "{error}");
     }
 }

@@ -86,10 +86,20 @@ impl Segment {
                 shape: shapes[index].clone(),
             }];
         }
-        inner_shapes::add(&mut graph, &|graph| {
-            let written = memory::encode(BODY, graph)?;
-            infer_shapes(&written).map_err(|e| format!("shapes cannot be inferred: {e}"))
-        })?;
+        let infer = inner_shapes::Infer {
+            shapes: &|graph| {
+                let written = memory::encode(BODY, graph)?;
+                infer_shapes(&written).map_err(|e| format!("shapes cannot be inferred: {e}"))
+            },
+            forward: match bad_values {
+                BadValues::Told => Some(&|graph| {
+                    let written = memory::encode(BODY, graph)?;
+                    infer_forward(&written).map_err(|e| format!("shapes cannot be inferred: {e}"))
+                }),
+                BadValues::Zeroed => None,
+            },
+        };
+        inner_shapes::add(&mut graph, infer)?;
         let layout = match Settings::current().enable_layout_optimizer {
             true => convert::Layout::Kept,
             false => convert::Layout::Restored,

@@ -6,7 +6,7 @@
 use super::{metrics, pass};
 use crate::op::{EngineOp, Resource};
 use crate::tf::{self, Hooks, built_for, running_version, versions};
-use crate::{fault, trace};
+use crate::{fault, process, trace};
 use std::sync::OnceLock;
 
 static LOAD: OnceLock<Result<(), String>> = OnceLock::new();
@@ -34,6 +34,8 @@ fn register() -> Result<(), String> {
         return Err(why);
     }
     tf::install_log();
+    // Before the first lock is taken.
+    process::watch_forks();
     fault::start(std::env::var(fault::VARIABLE).ok().as_deref());
     trace::install(trace::Hooks {
         begin: tf::trace_begin,

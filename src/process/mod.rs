@@ -31,12 +31,17 @@ fn forked() {
     }
 }
 
-/// How many forks lie between the process that loaded this library and this one. Two things of one generation are of one process.
-pub fn generation() -> u32 {
+/// Has forks noticed from now on. Called when the library is loaded; later calls change nothing.
+pub fn watch_forks() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if !WATCHED.load(SeqCst) && !WATCHED.swap(true, SeqCst) && !sys::watch_forks() {
         tracing::warn!("the C library takes no more handlers of fork(): a forked child may hang");
     }
+}
+
+/// How many forks lie between the process that loaded this library and this one. Two things of one generation are of one process.
+pub fn generation() -> u32 {
+    watch_forks();
     GENERATION.load(SeqCst)
 }
 

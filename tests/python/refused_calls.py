@@ -66,7 +66,42 @@ def gather_in_loop(x, at):
     return tf.while_loop(lambda r, total: r < tf.shape(at)[0], step, [0, 0.0])[1]
 
 
+def walk(following, at):
+    """From place to place until one is 0: a place that is outside, brought inside, may lead on for ever."""
+    return tf.while_loop(lambda at, steps: at > 0, lambda at, steps: (tf.gather(following, at), steps + 1), [at, 0])[1]
+
+
+def walk_by_condition(following, at):
+    more = lambda at, steps: tf.gather(following, at) > 0  # noqa: E731
+    return tf.while_loop(more, lambda at, steps: (tf.gather(following, at), steps + 1), [at, 0])[1]
+
+
+def steps_of(widths, at):
+    """By a step that is read before the loop: one that is read elsewhere may be 0."""
+    width = tf.gather(widths, at)
+    return tf.while_loop(lambda at, steps: at < 10, lambda at, steps: (at + width, steps + 1), [0, 0])[1]
+
+
+def over_channels(x, a):
+    """A dense layer over the channels of images, which go back to the sizes [a, 4, 4, 2]."""
+    pixels = tf.reshape(tf.nn.conv2d(x, f(3, 3, 3, 8), 1, "SAME"), [-1, 8])
+    return tf.reshape(tf.matmul(pixels, f(8, 2)), [a, 4, 4, 2]) * 2
+
+
+def transposed(x, sizes, strides, padding):
+    return tf.nn.conv2d_transpose(x, f(3, 3, 2, 3), sizes, strides, padding) + 1
+
+
+def concluded_in_branch(x, a, yes):
+    return tf.cond(yes, lambda: tf.nn.bias_add(x[:, :a], tf.ones([3])), lambda: tf.zeros([4, 3]) * tf.reduce_sum(x))
+
+
+def concluded_in_loop(x, a, rounds):
+    return tf.while_loop(lambda r, y: r < rounds, lambda r, y: (r + 1, tf.add_n([x[:, :a], y])), [0, tf.zeros([4, 3])])[1]
+
+
 X = s([None, 6])
+IMAGES = s([None, None, None, 3])
 IDS = s([None], I)
 N = s([], I)
 
@@ -87,6 +122,8 @@ INDICES = [
     case("rows_of_scatter_nd", lambda at, x: tf.scatter_nd(at, x, [4, 6]) + 1, [s([None, 1], I), s([None, 6])], [(i([0], [3]), f(2, 6))], [(i([0], [1]), f(1, 6))]),
     case("scatter_nd_small_two_axes", lambda at, x: tf.scatter_nd(at, x, [4, 6]) + 1, [s([None, 2], I), s([None])], [(i([0, 5], [3, 0]), f(2))], [(i([0, 6], [3, 1]), f(2)), (i([1, -1], [1, 2]), f(2))]),
     case("scatter_update", lambda x, at, u: tf.tensor_scatter_nd_update(x, at, u) + 1, [X, s([None, 1], I), s([None, 6])], [(f(4, 6), i([0], [3]), f(2, 6))], [(f(4, 6), i([-1], [0]), f(2, 6)), (f(4, 6), i([0], [4]), f(2, 6))]),
+    case("scatter_update_nothing", lambda x, at, u: tf.tensor_scatter_nd_update(x, at, u) + 1, [s([None, None]), s([None, 1], I), s([None, None])], [(f(4, 6), i([0]), f(1, 6))], [(f(4, 0), i([0]), f(1, 0))]),
+    case("scatter_add_nothing", lambda x, u: tf.tensor_scatter_nd_add(x, [[0], [2]], u) + 1, [s([None, None]), s([None, None])], [(f(4, 6), f(2, 6))], [(f(4, 0), f(2, 0))]),
     case("scatter_update_one", lambda x, at, u: tf.tensor_scatter_nd_update(x, at, u) + 1, [X, s([1, 1], I), s([1, 6])], [(f(4, 6), i([3]), f(1, 6))], [(f(4, 6), i([-1]), f(1, 6)), (f(4, 6), i([4]), f(1, 6))]),
     case("scatter_update_two_axes", lambda x, at, u: tf.tensor_scatter_nd_update(x, at, u) + 1, [X, s([None, 2], I), s([None])], [(f(4, 6), i([0, 5], [3, 1]), f(2))], [(f(4, 6), i([-1, 0], [0, 0]), f(2)), (f(4, 6), i([0, 0], [0, 6]), f(2))]),
     case("scatter_add_small", lambda x, at, u: tf.tensor_scatter_nd_add(x, at, u) + 1, [s([4, 6]), s([None, 1], I), s([None, 6])], [(f(4, 6), i([0], [3]), f(2, 6))], [(f(4, 6), i([-1], [0]), f(2, 6)), (f(4, 6), i([0], [4]), f(2, 6))]),
@@ -96,11 +133,18 @@ INDICES = [
     case("reverse_sequence_count", lambda x, n: tf.reverse_sequence(x, n, 1, 0) + 1, [s([None, None, 3]), IDS], [(f(2, 4, 3), i(4, 0))], [(f(2, 4, 3), i(1)), (f(2, 4, 3), i(1, 2, 3))], told=False),
     case("strided_slice_index", lambda x, at: x[at] + 1, [X, N], [(f(4, 6), n(3)), (f(4, 6), n(-4))], [(f(4, 6), n(4)), (f(4, 6), n(-5))], told=False),
     case("strided_slice_range", lambda x, a, b: x[a:b] + 1, [X, N, N], [(f(4, 6), n(-9), n(9)), (f(4, 6), n(3), n(1))], []),
+    case("gather_nd_of_nothing", lambda x, at: tf.gather_nd(x, at) + 1, [s([None, None]), s([None, 1], I)], [(f(4, 6), i([0], [3]))], [(f(4, 0), i([0]))]),
+    case("crop_box_not_finite", lambda x, b: tf.image.crop_and_resize(x, b, [0], [2, 2]) + 1, [s([None, 4, 4, 1]), s([1, 4])], [(f(1, 4, 4, 1), f(1, 4) - 1)], [(f(1, 4, 4, 1), f(1, 4) * np.float32(np.nan)), (f(1, 4, 4, 1), f(1, 4) * np.float32(np.inf))]),
     case("crop_box_index", lambda x, b, at: tf.image.crop_and_resize(x, b, at, [2, 2]) + 1, [s([None, 4, 4, 1]), s([None, 4]), IDS], [(f(2, 4, 4, 1), np.array([[0, 0, 1, 1]], np.float32), i(1))], [(f(2, 4, 4, 1), np.array([[0, 0, 1, 1]], np.float32), i(-1)), (f(2, 4, 4, 1), np.array([[0, 0, 1, 1]], np.float32), i(2)), (f(2, 4, 4, 1), np.array([[0, 0, 1, 1]], np.float32), i(0, 1))]),
     case("bincount", lambda x: raw.DenseBincount(input=x, size=4, weights=tf.zeros([0]), binary_output=False) + 1, [IDS], [(i(0, 3, 9),)], [(i(-1, 2),)]),
+    case("bincount_weights", lambda x, w: raw.DenseBincount(input=x, size=4, weights=tf.concat([w, w], 0), binary_output=False) + 1, [IDS, s([2])], [(i(0, 3, 1, 1), f(2))], [(i(0), f(2))]),
+    case("bincount_weights_of_rows", lambda x, w: raw.DenseBincount(input=x, size=4, weights=w, binary_output=False) + 1, [s([None, None], I), s([1, 3])], [(i([0, 3, 1]), f(1, 3))], [(i([0, 3, 1], [1, 2, 3]), f(1, 3)), (i([0]), f(1, 3))]),
     case("tensor_array_read", tensor_array, [X, N], [(f(5, 6), n(0)), (f(5, 6), n(2))], [(f(5, 6), n(-1)), (f(5, 6), n(3))]),
     case("tensor_array_write", tensor_array_write, [X, IDS], [(f(4, 6), i(0, 3, 1, 2))], [(f(4, 6), i(0, 1, -1, 2)), (f(4, 6), i(0, 1, 4, 2))]),
     case("gather_in_branch", gather_in_branch, [X, IDS, s([], B)], [(f(4, 6), i(0, 3), np.array(True)), (f(4, 6), i(0, -1), np.array(False))], [(f(4, 6), i(0, -1), np.array(True))]),
+    case("walk", walk, [IDS, N], [(i(5, 2, 3, 0), n(1)), (i(5, 2, 3, 0), n(0))], [(i(5, 2, 7, 3), n(1)), (i(5, -2, 7, 3), n(5))]),
+    case("walk_by_condition", walk_by_condition, [IDS, N], [(i(1, 2, 3, 0), n(0))], [(i(1, 2, 7, 3), n(0)), (i(1, 2, 3, 3), n(-1)), (i(1, 2, 3, 3), n(4))]),
+    case("steps_of", steps_of, [IDS, N], [(i(1, 2, 3, 4), n(3))], [(i(0, 2, 3, 4), n(-1)), (i(1, 2, 3, 0), n(4))]),
     case("gather_in_loop", gather_in_loop, [X, IDS], [(f(4, 6), i(0, 3)), (f(4, 6), i())], [(f(4, 6), i(1, -1)), (f(4, 6), i(-1, 1)), (f(4, 6), i(0, 4))]),
 ]
 
@@ -114,6 +158,9 @@ SIZES = [
     case("select_v1_condition", lambda c, x: raw.Select(condition=c > 0, x=x, y=-x) + 1, [s([None]), s([None, None])], [(f(4) - 2, f(4, 6))], [(f(1), f(4, 6)), (f(4), f(1, 6))]),
     case("bias_add", lambda x, y: tf.nn.bias_add(x, y) * 2, [s([None, None]), s([None])], [(f(4, 6), f(6))], [(f(4, 6), f(1)), (f(4, 1), f(6))]),
     case("bias_add_nchw", lambda x, y: tf.nn.bias_add(x, y, "NCHW") * 2, [s([None, None, None, None]), s([None])], [(f(1, 3, 2, 2), f(3))], [(f(1, 3, 2, 2), f(1)), (f(1, 1, 2, 2), f(3))]),
+    case("clip_by_value", lambda x, a, b: raw.ClipByValue(t=x, clip_value_min=a, clip_value_max=b) * 2, [s([None, None])] * 3, [(f(4, 6), f(4, 6) - 1, f(4, 6) + 1)], [(f(4, 6), f(1, 6), f(4, 6)), (f(4, 6), f(1, 1), f(1, 1)), (f(1, 6), f(4, 6), f(4, 6)), (f(4, 6), f(4, 6), f(4, 1))]),
+    case("approximate_equal", lambda x, y: tf.cast(raw.ApproximateEqual(x=x, y=y, tolerance=0.1), F) * 2, [s([None, None])] * 2, [(f(4, 6), f(4, 6))], [(f(4, 6), f(1, 6)), (f(4, 6), f(4, 1)), (f(1, 6), f(4, 6))]),
+    case("quantize_range", lambda x, a, b: tf.quantization.quantize_and_dequantize_v2(x, a, b, range_given=True) * 2, [s([None, 6]), s([]), s([])], [(f(4, 6), np.float32(-1), np.float32(9))], [(f(4, 6), np.float32(1), np.float32(-1)), (f(4, 6), np.float32(np.nan), np.float32(1))]),
     case("add_n", lambda x, y: tf.add_n([x, y, x]) * 2, [s([None, None]), s([None, None])], [(f(4, 6), f(4, 6))], [(f(1, 6), f(4, 6)), (f(4, 6), f(4, 1))]),
     case("broadcast_to", lambda x, y: tf.broadcast_to(x, tf.shape(y)) * 2, [s([None, None]), s([None, None])], [(f(4, 6), f(4, 6)), (f(1, 6), f(4, 6))], [(f(4, 6), f(1, 6)), (f(4, 6), f(4, 1))]),
     case("fill", lambda a: tf.fill([a, 2], 3.0) * 2, [N], [(n(3),), (n(0),)], [(n(-1),)]),
@@ -125,8 +172,15 @@ SIZES = [
     case("band_part", lambda x: tf.linalg.band_part(x, 3, 2) * 2, [s([None, None])], [(f(4, 6),), (f(3, 2),)], [(f(2, 6),), (f(4, 1),)]),
     case("pad_symmetric", lambda x: tf.pad(x, [[2, 3], [0, 2]], "SYMMETRIC") * 2, [s([None, None])], [(f(4, 6),), (f(3, 2),)], [(f(2, 6),), (f(4, 1),)]),
     case("pad_reflect", lambda x: tf.pad(x, [[2, 1], [0, 2]], "REFLECT") * 2, [s([None, None])], [(f(4, 6),), (f(3, 3),)], [(f(2, 6),), (f(4, 2),)], told=False),
+    case("pad_reflect_nothing", lambda x: tf.pad(x, [[0, 0], [0, 2]], "REFLECT") * 2, [s([None, None])], [(f(4, 6),), (f(1, 3),)], [(f(0, 6),)]),
     case("reshape_rows", lambda x, a: tf.reshape(x, [a, 3]) * 2, [X, N], [(f(4, 6), n(8)), (f(4, 6), n(-1))], [(f(4, 6), n(7)), (f(4, 6), n(-2)), (f(4, 6), n(0))]),
     case("reshape_all", lambda x, a, b: tf.reshape(x, [a, b]) * 2, [X, N, N], [(f(4, 6), n(8), n(3)), (f(4, 6), n(-1), n(2))], [(f(4, 6), n(7), n(3)), (f(4, 6), n(-1), n(-1)), (f(4, 6), n(0), n(6))], told=False),
+    case("reshape_pixels", lambda x, a: tf.reshape(tf.nn.conv2d(x, f(3, 3, 3, 8), 1, "SAME"), [a, 8]) * 2, [IMAGES, N], [(f(1, 4, 4, 3), n(16)), (f(1, 4, 4, 3), n(-1))], [(f(1, 4, 4, 3), n(15)), (f(1, 4, 4, 3), n(32)), (f(1, 4, 4, 3), n(-2))]),
+    case("reshape_pixels_known", lambda x: tf.matmul(tf.reshape(tf.nn.conv2d(x, f(3, 3, 3, 8), 1, "SAME"), [16, 8]), f(8, 2)) * 2, [IMAGES], [(f(1, 4, 4, 3),), (f(2, 2, 4, 3),)], [(f(1, 4, 2, 3),), (f(2, 4, 4, 3),)]),
+    case("reshape_pixels_back", over_channels, [s([None, 4, 4, 3]), N], [(f(2, 4, 4, 3), n(2)), (f(2, 4, 4, 3), n(-1))], [(f(2, 4, 4, 3), n(1)), (f(2, 4, 4, 3), n(3)), (f(2, 4, 4, 3), n(-2))]),
+    case("transposed_size", lambda x, a: transposed(x, tf.stack([tf.shape(x)[0], a, a, 2]), 1, "SAME"), [IMAGES, N], [(f(2, 4, 4, 3), n(4))], [(f(2, 4, 4, 3), n(5)), (f(2, 4, 4, 3), n(3))]),
+    case("transposed_batch", lambda x, a: transposed(x, tf.stack([a, 9, 9, 2]), 2, "VALID"), [s([None, 4, 4, 3]), N], [(f(2, 4, 4, 3), n(2))], [(f(2, 4, 4, 3), n(1)), (f(2, 4, 4, 3), n(3))]),
+    case("transposed_known", lambda x: transposed(x, [2, 8, 8, 2], 2, "SAME"), [IMAGES], [(f(2, 4, 4, 3),)], [(f(2, 3, 4, 3),), (f(2, 5, 5, 3),)]),
     case("split", lambda x: tf.split(x, 2)[1] * 2, [s([None, 6])], [(f(4, 6),)], [(f(3, 6),)], told=False),
     case("split_v", lambda x: tf.split(x, [1, 3])[1] * 2, [s([None, 6])], [(f(4, 6),)], [(f(3, 6),), (f(5, 6),)], told=False),
     case("concat", lambda x, y: tf.concat([x, y], 0) * 2, [s([None, None]), s([None, None])], [(f(4, 6), f(2, 6)), (f(0, 6), f(2, 6))], [(f(0, 6), f(2, 5)), (f(4, 6), f(0, 5))]),
@@ -139,6 +193,8 @@ SIZES = [
     case("add", lambda x, y: (x + y) * 2, [s([None, None]), s([None, None])], [(f(4, 6), f(1, 6))], [(f(4, 6), f(3, 6))], told=False),
     case("broadcast_args", lambda x, y: tf.fill(raw.BroadcastArgs(s0=tf.shape(x), s1=tf.shape(y)), 2.0) * 2, [s([None, None]), s([None, None])], [(f(4, 6), f(1, 6))], [(f(4, 6), f(3, 6))]),
     case("space_to_batch", lambda x: tf.space_to_batch_nd(x, [2], [[0, 1]]) * 2, [s([None, None, 3])], [(f(2, 3, 3),)], [(f(2, 4, 3),)], told=False),
+    case("space_to_batch_of_nothing", lambda x: tf.space_to_batch_nd(x, [2], [[0, 1]]) * 2, [s([None, None, 3])], [(f(2, 3, 3),), (f(0, 3, 3),)], [(f(0, 4, 3),)]),
+    case("batch_to_space_of_nothing", lambda x: tf.batch_to_space(x, [2], [[0, 0]]) * 2, [s([None, None, 3])], [(f(2, 3, 3),), (f(2, 0, 3),)], [(f(3, 0, 3),)]),
     case("batch_to_space", lambda x: tf.batch_to_space(x, [2], [[1, 2]]) * 2, [s([None, None, 3])], [(f(2, 3, 3),)], [(f(3, 3, 3),)], told=False),
     case("batch_to_space_crops", lambda x: tf.batch_to_space(x, [2], [[1, 2]]) * 2, [s([None, None, 3])], [(f(2, 3, 3),)], [(f(2, 1, 3),)]),
     case("depth_to_space", lambda x: tf.nn.depth_to_space(x, 2) * 2, [s([None, None, None, None])], [(f(1, 2, 2, 4),)], [(f(1, 2, 2, 3),), (f(1, 2, 2, 6),)], told=False),
@@ -149,6 +205,9 @@ SIZES = [
 CONCLUDED = [
     case("concluded_bias", lambda x, y, z: tf.nn.bias_add(x, tf.concat([y, z], 0)) * 2, [X, s([None]), s([None])], [(f(4, 6), f(3), f(3))], [(f(4, 6), f(1), f(0))]),
     case("concluded_reshape", lambda x, a, b: tf.matmul(tf.reshape(x, [a, b]), tf.ones([6, 2])) * 2, [s([None, 6]), N, N], [(f(4, 6), n(4), n(6)), (f(4, 6), n(-1), n(6))], [(f(4, 6), n(8), n(3))]),
+    case("concluded_constant", lambda a, b: tf.add_n([tf.reshape(tf.constant(f(24)), [a, b]), tf.ones([4, 6])]) * 2, [N, N], [(n(4), n(6)), (n(4), n(-1))], [(n(8), n(3)), (n(-1), n(-1))], told=False),
+    case("concluded_in_branch", concluded_in_branch, [s([4, None]), N, s([], B)], [(f(4, 6), n(3), np.array(True)), (f(4, 6), n(1), np.array(False))], [(f(4, 6), n(1), np.array(True))]),
+    case("concluded_in_loop", concluded_in_loop, [s([4, None]), N, N], [(f(4, 6), n(3), n(2)), (f(4, 6), n(3), n(0))], [(f(4, 6), n(1), n(2))]),
     case("concluded_rows", lambda x, y: tf.add_n([tf.concat([x, y], 0), tf.ones([6, 6])]) * 2, [X, X], [(f(3, 6), f(3, 6))], [(f(1, 6), f(0, 6))]),
 ]
 

@@ -6,6 +6,7 @@ use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::carried;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::Form;
 use crate::convert::view::View;
 use crate::graph::DType;
@@ -65,6 +66,16 @@ fn activation(cx: &mut Context) -> Result<(), Reason> {
     cx.give_broadcast(form, out)
 }
 
+/// x / (1 + |x|). ONNX Runtime's Softsign multiplies by the reciprocal, which is 0 beside the largest numbers.
+fn softsign(cx: &mut Context) -> Result<(), Reason> {
+    let one = cx.scalar(cx.dtype(0), 1.0)?;
+    let (form, x) = broadcast(cx)?;
+    let size = cx.emit("Abs", &[&x[0]], &[]);
+    let sum = cx.emit("Add", &[&size, &one], &[]);
+    let out = cx.emit("Div", &[&x[0], &sum], &[]);
+    cx.give_broadcast(form, out)
+}
+
 /// Relu and Relu6. ONNX has them for floats; of integers they are the larger of the number and 0, and of that the smaller one and 6.
 fn relu(cx: &mut Context) -> Result<(), Reason> {
     let (form, x) = broadcast(cx)?;
@@ -104,8 +115,13 @@ fn softmax_supports(view: View) -> Result<(), Reason> {
     }
 }
 
-/// The upper bound first, then the lower one, as TensorFlow does; the bounds may be tensors.
+/// The upper bound first, then the lower one, as TensorFlow does; the bounds may be tensors of the input's shape.
 fn clip_by_value(cx: &mut Context) -> Result<(), Reason> {
+    for bound in 1..3 {
+        if cx.rank(bound) > 0 {
+            guard::require_same_shape(cx, 0, bound)?;
+        }
+    }
     let (form, x) = broadcast(cx)?;
     let (capped, out);
     if cx.dtype(0).is_float() {
@@ -120,15 +136,28 @@ fn clip_by_value(cx: &mut Context) -> Result<(), Reason> {
     cx.give_broadcast(form, out)
 }
 
+fn clip_supports(view: View) -> Result<(), Reason> {
+    all_inputs(view, NUMBERS)?;
+    for bound in 1..3 {
+        let rank = view.rank(bound)?;
+        if rank > 0 && rank != view.rank(0)? {
+            return Err(format!(
+                "ClipByValue takes bounds of the input's shape or scalars, not of rank {rank}."
+            ));
+        }
+    }
+    Ok(())
+}
+
 pub const CONVERTERS: &[Converter] = &[
     floats("Elu", activation),
     floats("LeakyRelu", activation),
     floats("Selu", |cx| elementwise(cx, "Selu", &[])),
     floats("Softplus", |cx| elementwise(cx, "Softplus", &[])),
-    floats("Softsign", |cx| elementwise(cx, "Softsign", &[])),
+    floats("Softsign", softsign),
     Converter {
         op: "ClipByValue",
-        supports: |v| all_inputs(v, NUMBERS),
+        supports: clip_supports,
         convert: clip_by_value,
     },
     Converter {

@@ -225,6 +225,7 @@ fn truncated_mod(cx: &mut Context) -> Result<(), Reason> {
 
 /// Whether x and y are no more than the tolerance apart. TensorFlow documents "less", and its kernel takes the tolerance itself, too.
 fn approximate_equal(cx: &mut Context) -> Result<(), Reason> {
+    guard::require_same_shape(cx, 0, 1)?;
     let (form, x) = broadcast(cx)?;
     let tolerance = cx.view.node().attr_f("tolerance").unwrap_or(1e-5);
     let tolerance = cx.scalar(cx.dtype(0), tolerance.into())?;

@@ -74,8 +74,11 @@ fn bincount(cx: &mut Context) -> Result<(), Reason> {
         guard::require_all(cx, &holds)?;
     }
     let hits = cx.emit("Equal", &[&numbers, &places], &[]);
-    let binary = cx.view.flag("binary_output");
-    let by_weight = weighted(cx.view)? && !binary;
+    let (binary, weighted) = (cx.view.flag("binary_output"), weighted(cx.view)?);
+    if weighted {
+        guard::require_same_shape(cx, 0, 2)?;
+    }
+    let by_weight = weighted && !binary;
     let hits = if by_weight {
         let (weights, zero) = (lay(cx, 2)?, cx.scalar(dtype, 0.0)?);
         cx.emit("Where", &[&hits, &weights, &zero], &[])

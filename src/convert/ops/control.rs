@@ -42,13 +42,17 @@ fn convert_inner(state: &mut State, inner: &Inner, args: &[ValueId]) -> Result<V
         .graph
         .topological_order()
         .map_err(|nodes| format!("the graph inside has a cycle through {nodes:?}"))?;
-    state.on_graph(|state| {
+    let told = state.options.bad_values == BadValues::Told;
+    let forward = inner::forward(&inner.graph).filter(|_| told);
+    let claims = forward.map(|forward| guard::claims(&inner.graph, &forward)).unwrap_or_default();
+    state.on_graph(claims, |state| {
         for (&node, &value) in inner.args.iter().zip(args) {
             state.set(Port { node, index: 0 }, value);
         }
         let is_own = |id: &NodeId| !inner.args.contains(id) && inner.graph.nodes[*id].op() != "_Retval";
         for id in order.into_iter().filter(is_own) {
-            crate::convert::convert_node(&inner.graph, id, state).map_err(|reason| {
+            let done = crate::convert::convert_node(&inner.graph, id, state).and_then(|()| state.require_claims(&inner.graph, id));
+            done.map_err(|reason| {
                 let node = &inner.graph.nodes[id];
                 format!("node '{}' ({}) inside: {reason}", node.name(), node.op())
             })?;
@@ -145,6 +149,13 @@ fn choice(cx: &mut Context) -> Result<(), Reason> {
         .try_for_each(|(i, name)| cx.give(i, Form::Plain, name))
 }
 
+/// Whether a loop goes on: where `goes_on` says so, and the call is good so far.
+fn goes_on_while(state: &mut State, goes_on: &str, holds: &str) -> String {
+    let axis = state.builder.vector(&[0]);
+    let holds = state.builder.emit("Squeeze", &[holds, &axis], &[]);
+    state.builder.emit("And", &[goes_on, &holds], &[])
+}
+
 fn looped(cx: &mut Context) -> Result<(), Reason> {
     let [condition, body] = graphs(cx)?;
     let given = cx.inputs().to_vec();
@@ -156,7 +167,11 @@ fn looped(cx: &mut Context) -> Result<(), Reason> {
     let state = &mut *cx.state;
     // Before the first round the condition is asked outside, after each round inside.
     let begins = convert_inner(state, &condition, &given)?;
-    let begins = state.name(*begins.first().ok_or("its condition gives nothing")?, Form::Plain)?;
+    let mut begins = state.name(*begins.first().ok_or("its condition gives nothing")?, Form::Plain)?;
+    if let Some(holds) = state.guard() {
+        // With numbers that TensorFlow never sees a loop might not end.
+        begins = goes_on_while(state, &begins, &holds);
+    }
     let mut firsts = vec![String::new(), begins];
     for &id in &given[..variables] {
         firsts.push(state.name(id, Form::Plain)?);
@@ -196,6 +211,7 @@ fn looped(cx: &mut Context) -> Result<(), Reason> {
         let before = state.builder.fresh("variable");
         let holds = state.builder.emit("And", &[&before, holds], &[]);
         inputs.push(word(before));
+        outputs[0].name = goes_on_while(state, &outputs[0].name, &holds);
         outputs.push(word(holds));
     }
     let graph = state.leave(before, &format!("{scope}/body"), &inputs, &outputs)?;

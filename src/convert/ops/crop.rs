@@ -96,6 +96,18 @@ fn nearest(cx: &mut Context, at: &str) -> Result<String, Reason> {
     Ok(cx.emit("Add", &[&floor, &up], &[]))
 }
 
+/// States that all corners are finite.
+fn require_finite_boxes(cx: &mut Context) -> Result<(), Reason> {
+    if cx.value(1).constant.is_some() {
+        return Ok(());
+    }
+    // What is infinite or NaN is no 0 less itself.
+    let (boxes, zero) = (cx.plain(1)?, cx.scalar(DType::FLOAT, 0.0)?);
+    let nothing = cx.emit("Sub", &[&boxes, &boxes], &[]);
+    let finite = cx.emit("Equal", &[&nothing, &zero], &[]);
+    guard::require_all(cx, &finite)
+}
+
 /// The pixels `[boxes, height, width, channels]` at whole `rows` [boxes, height] and `columns` [boxes, width].
 struct Pixels {
     /// `[pixels of all images, channels]`, float.
@@ -120,6 +132,7 @@ impl Pixels {
         let (mut index, axes) = (cx.wide(2)?, cx.vector(&[1, 2]));
         if guard::told(cx) {
             guard::require_same(cx, (1, 0), (2, 0))?;
+            require_finite_boxes(cx)?;
             let count = dim(cx, 0, 0)?;
             index = guard::wide_indices(cx, 2, &[count])?.name;
         }

@@ -46,11 +46,17 @@ fn gather_nd(cx: &mut Context) -> Result<(), Reason> {
     let form = flat_form(cx, 0);
     let depth = depth(cx.view, 1)?;
     let sizes = (0..depth).map(|axis| dim(cx, 0, axis)).collect::<Result<Vec<_>, _>>()?;
+    elements_in_slices(cx, depth)?;
     let (data, indices) = (cx.input(0, form)?, guard::wide_indices(cx, 1, &sizes)?);
     let out = cx.emit("GatherND", &[&data, &indices.name], &[]);
     let rank = cx.view.out_dims(0)?.len();
     let out = indices.zeros_outside(cx, held(cx, form), out, rank)?;
     cx.give(0, form, out)
+}
+
+/// States that the slices of input 0 that a row of `depth` indices names have elements: of a tensor without, TensorFlow takes no row.
+fn elements_in_slices(cx: &mut Context, depth: usize) -> Result<(), Reason> {
+    (depth..cx.rank(0)).try_for_each(|axis| guard::require_at_least(cx, 0, axis, 1))
 }
 
 /// What rows of indices are written to.
@@ -215,6 +221,11 @@ fn scatter_nd(cx: &mut Context) -> Result<(), Reason> {
     let shape = assemble(cx, &dims);
     let (dtype, depth) = (cx.dtype(1), depth(cx.view, 0)?);
     let zero = cx.scalar(dtype, 0.0)?;
+    for size in &dims[depth..] {
+        if guard::told(cx) && matches!(size, Piece::Named(_)) {
+            guard::require_pair(cx, "GreaterOrEqual", size, &Piece::Known(1));
+        }
+    }
     let data = cx.emit("Expand", &[&zero, &shape], &[]);
     let (indices, updates) = (guard::wide_indices(cx, 0, &dims[..depth])?, cx.plain(1)?);
     let target = Target { data, dtype, dims, depth };
@@ -232,6 +243,7 @@ fn tensor_scatter_supports(view: View, types: &[DType]) -> Result<(), Reason> {
 /// Input 0 in `form` and the indices in input 1.
 fn target(cx: &mut Context, form: Form) -> Result<(Target, Indices), Reason> {
     let depth = depth(cx.view, 1)?;
+    elements_in_slices(cx, depth)?;
     let dims = (0..cx.rank(0)).map(|axis| dim(cx, 0, axis)).collect::<Result<Vec<_>, _>>()?;
     let indices = guard::wide_indices(cx, 1, &dims[..depth])?;
     let (data, dtype) = (cx.input(0, form)?, held(cx, form));

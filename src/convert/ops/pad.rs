@@ -31,11 +31,10 @@ fn pad(cx: &mut Context) -> Result<(), Reason> {
     let form = cx.form(0);
     let x = cx.input(0, form)?;
     if cx.view.op() == "MirrorPad" {
-        // A mirror shows no more than there is; with REFLECT not what it stands on.
+        // A mirror shows no more than there is; with REFLECT not what it stands on, which has to be there also where nothing is added.
         let edge = i64::from(cx.view.attr_or("mode", "") == "REFLECT");
         for (axis, &(before, behind)) in paddings.iter().enumerate() {
-            let most = before.max(behind);
-            guard::require_at_least(cx, 0, axis, if most > 0 { most.saturating_add(edge) } else { 0 })?;
+            guard::require_at_least(cx, 0, axis, before.max(behind).max(0).saturating_add(edge))?;
         }
     }
     if form == Form::ChannelsFirst {

@@ -24,6 +24,7 @@
 use super::{Converter, axis_in};
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
 use crate::convert::value::{Form, Steps};
 use crate::convert::view::{View, normal_axis};
 use crate::convert::{Quantization, Reason};
@@ -418,7 +419,10 @@ fn symmetric(cx: &mut Context) -> Result<(), Reason> {
     let form = cx.form(0);
     let x = cx.input(0, form)?;
     let (low, high) = match node.given {
-        true => (bound(cx, 1, &node, form)?, bound(cx, 2, &node, form)?),
+        true => {
+            require_ranges(cx)?;
+            (bound(cx, 1, &node, form)?, bound(cx, 2, &node, form)?)
+        }
         false => {
             let axes: Vec<i64> = match node.axis {
                 None => Vec::new(),
@@ -433,6 +437,16 @@ fn symmetric(cx: &mut Context) -> Result<(), Reason> {
     };
     let out = node.emit(cx, &x, &low, &high)?;
     cx.give(0, form, out)
+}
+
+/// States that no range ends before it begins, or at no number.
+fn require_ranges(cx: &mut Context) -> Result<(), Reason> {
+    if !guard::told(cx) {
+        return Ok(());
+    }
+    let (low, high) = (cx.plain(1)?, cx.plain(2)?);
+    let holds = cx.emit("LessOrEqual", &[&low, &high], &[]);
+    guard::require_all(cx, &holds)
 }
 
 /// A bound that is computed, as it has to stand beside the input in `form`.

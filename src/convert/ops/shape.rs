@@ -98,7 +98,12 @@ fn broadcast_args(cx: &mut Context) -> Result<(), Reason> {
 /// left to be computed from the others, more make the tensor itself the shape.
 fn reshape(cx: &mut Context) -> Result<(), Reason> {
     let inferred = cx.view.out_dims(0)?.to_vec();
-    if give_reshaped_constant(cx, &inferred) {
+    let port = Port {
+        node: cx.view.id,
+        index: 0,
+    };
+    let claimed = guard::told(cx) && (0..inferred.len()).any(|axis| cx.state.is_claimed(port, axis));
+    if !claimed && give_reshaped_constant(cx, &inferred) {
         return Ok(());
     }
     let given = cx.elements_as_sizes(1).unwrap_or_else(|| vec![Size::Open; inferred.len()]);
@@ -107,7 +112,7 @@ fn reshape(cx: &mut Context) -> Result<(), Reason> {
         .zip(&given)
         .map(|(inferred, given)| inferred.map_or(*given, Size::Known))
         .collect();
-    if reshape_in_place(cx, &sizes)? {
+    if reshape_in_place(cx, &given, &sizes)? {
         return Ok(());
     }
     let known: Vec<Option<i64>> = sizes.iter().map(|size| size.known().filter(|&size| size >= 0)).collect();
@@ -146,11 +151,48 @@ fn require_given(cx: &mut Context, given: &[Size], sizes: &[Size], out: &str) ->
     if !guard::told(cx) || (0..sizes.len()).all(good) {
         return Ok(());
     }
-    let (given, found, computed) = (cx.wide(1)?, cx.emit("Shape", &[out], &[]), cx.vector(&[-1]));
+    let found = cx.emit("Shape", &[out], &[]);
+    require_found(cx, &found)
+}
+
+/// States that each size in input 1 is the one in the vector `found`, or -1, and that at most one is -1.
+fn require_found(cx: &mut Context, found: &str) -> Result<(), Reason> {
+    let (given, computed) = (cx.wide(1)?, cx.vector(&[-1]));
     let open = cx.emit("Equal", &[&given, &computed], &[]);
-    let same = cx.emit("Equal", &[&given, &found], &[]);
+    let same = cx.emit("Equal", &[&given, found], &[]);
     let holds = cx.emit("Or", &[&open, &same], &[]);
-    guard::require_all(cx, &holds)
+    guard::require_all(cx, &holds)?;
+    if cx
+        .elements(1)
+        .is_some_and(|sizes| sizes.iter().filter(|size| matches!(size, None | Some(-1))).count() < 2)
+    {
+        return Ok(());
+    }
+    let (open, zero, one) = (cx.state.cast(&open, DType::INT64)?, cx.vector(&[0]), cx.vector(&[1]));
+    let count = cx.emit("ReduceSum", &[&open, &zero], &[("keepdims", Attr::I(1))]);
+    let holds = cx.emit("LessOrEqual", &[&count, &one], &[]);
+    cx.state.require(holds);
+    Ok(())
+}
+
+/// States that a reshape of `image`, which is channels first, to the sizes `given` leaves it as it is: the sizes are then `from`, each of
+/// them the product of the image's dimensions in one of `joined`.
+fn require_in_place(cx: &mut Context, given: &[Size], from: &[Size], image: &str, joined: &[&[i64]]) -> Result<(), Reason> {
+    let good = |(given, from): (&Size, &Size)| given.known() == Some(-1) || given.same_as(*from);
+    let computed = given.iter().filter(|size| size.known() == Some(-1)).count();
+    if !guard::told(cx) || computed < 2 && given.iter().zip(from).all(good) {
+        return Ok(());
+    }
+    let shape = cx.emit("Shape", &[image], &[]);
+    let mut found = Vec::new();
+    for axes in joined {
+        let axes = cx.vector(axes);
+        let sizes = cx.emit("Gather", &[&shape, &axes], &[("axis", Attr::I(0))]);
+        found.push(cx.emit("ReduceProd", &[&sizes], &[("axes", Attr::Ints(&[0])), ("keepdims", Attr::I(1))]));
+    }
+    let found: Vec<&str> = found.iter().map(String::as_str).collect();
+    let found = cx.emit("Concat", &found, &[("axis", Attr::I(0))]);
+    require_found(cx, &found)
 }
 
 /// Whether two shapes have as many elements in every call: the same open sizes, and known ones with one product.
@@ -167,7 +209,7 @@ fn same_count(a: &[Size], b: &[Size]) -> bool {
 
 /// What a dense layer over the channels of images does around its product: images to the matrix of their pixels, and back. Neither
 /// moves an element of what lies channels-first; false where this is something else.
-fn reshape_in_place(cx: &mut Context, to: &[Size]) -> Result<bool, Reason> {
+fn reshape_in_place(cx: &mut Context, given: &[Size], to: &[Size]) -> Result<bool, Reason> {
     let Some((&last, before)) = to.split_last() else {
         return Ok(false);
     };
@@ -175,6 +217,8 @@ fn reshape_in_place(cx: &mut Context, to: &[Size]) -> Result<bool, Reason> {
         let back = last.known() == Some(channels) && keeps_images(images, before);
         if back {
             let [batch, height, width] = images;
+            let from = [batch, height, width, Size::Known(channels)];
+            require_in_place(cx, given, &from, &name, &[&[0], &[2], &[3], &[1]])?;
             cx.give_sized(Form::ChannelsFirst, name, &[batch, height, width, last])?;
         }
         return Ok(back);
@@ -188,6 +232,11 @@ fn reshape_in_place(cx: &mut Context, to: &[Size]) -> Result<bool, Reason> {
     let rows = before.len() == 1 && last.known() == Some(channels) && several && channels > 0;
     if rows {
         let name = first.to_string();
+        let count = [batch, height, width]
+            .iter()
+            .try_fold(1i64, |count, size| count.checked_mul(size.known()?));
+        let from = [count.into(), Size::Known(channels)];
+        require_in_place(cx, given, &from, &name, &[&[0, 2, 3], &[1]])?;
         cx.give_pixels(0, [batch, height, width], channels, name)?;
     }
     Ok(rows)

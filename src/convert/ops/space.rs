@@ -64,11 +64,10 @@ fn space_to_batch(cx: &mut Context) -> Result<(), Reason> {
             None => named_dim(cx, &x, axis),
         });
     }
-    let cells: Vec<Piece> = blocks
-        .iter()
-        .zip(&padded[1..])
-        .map(|(&b, size)| scaled(cx, "Div", size, b))
-        .collect();
+    let mut cells = Vec::new();
+    for (&block, size) in blocks.iter().zip(&padded[1..]) {
+        cells.push(divided(cx, size, block));
+    }
     let rest = &padded[1 + count..];
     let mut split = vec![padded[0].clone()];
     for (cell, &block) in cells.iter().zip(&blocks) {
@@ -102,7 +101,7 @@ fn batch_to_space(cx: &mut Context) -> Result<(), Reason> {
     for axis in 0..rank {
         dims.push(dim(cx, 0, axis)?);
     }
-    let batch = scaled(cx, "Div", &dims[0], elements(&blocks));
+    let batch = divided(cx, &dims[0], elements(&blocks));
     let mut split: Vec<Piece> = blocks.iter().map(|&b| Piece::Known(b)).collect();
     split.push(batch.clone());
     split.extend_from_slice(&dims[1..]);
@@ -125,6 +124,16 @@ fn batch_to_space(cx: &mut Context) -> Result<(), Reason> {
         x = cx.emit("Slice", &[&x, &starts, &ends, &axes], &[]);
     }
     cx.give(0, Form::Plain, x)
+}
+
+/// `size` by `factor`, which has to leave no rest. (ONNX Runtime's Reshape finds one, but in a tensor without elements.)
+fn divided(cx: &mut Context, size: &Piece, factor: i64) -> Piece {
+    let part = scaled(cx, "Div", size, factor);
+    if factor > 1 && matches!(size, Piece::Named(_)) && guard::told(cx) {
+        let whole = scaled(cx, "Mul", &part, factor);
+        guard::require_pair(cx, "Equal", &whole, size);
+    }
+    part
 }
 
 /// `size` times or by `factor`, for the ONNX op `op`, Mul or Div.

@@ -1,11 +1,14 @@
 //! Transposed convolutions: what TensorFlow calls the gradient of a convolution to its input.
 
 use super::convolution::{channels, groups_of, kernel, relaid, weight_dims};
+use super::images::is_nchw;
 use super::window::{explicit_pads, inner, reach, same_pad, spatial};
 use super::{Converter, FLOATS, images, quantize};
 use crate::convert::Reason;
 use crate::convert::builder::Attr;
 use crate::convert::context::Context;
+use crate::convert::guard;
+use crate::convert::size::Size;
 use crate::convert::view::View;
 use crate::graph::DType;
 
@@ -100,7 +103,56 @@ fn convert(cx: &mut Context) -> Result<(), Reason> {
         attrs.push(("output_padding", Attr::Ints(&frame.output_padding)));
     }
     let out = cx.emit("ConvTranspose", &[&x, &weights], &attrs);
+    require_size_told(cx, &out)?;
     images::give(cx, out)
+}
+
+/// States that `out`, channels first, has the sizes that TensorFlow is told: they follow from the image that comes in.
+fn require_size_told(cx: &mut Context, out: &str) -> Result<(), Reason> {
+    let rank = cx.rank(2);
+    let told = match cx.value(0).dims[..] {
+        [Some(count)] if count == rank as i64 => 0..rank,
+        // The image's own sizes alone.
+        _ if is_nchw(cx.view)? => 2..rank,
+        _ => 1..rank - 1,
+    };
+    if !guard::told(cx) || has_size_told(cx, told.clone())? {
+        return Ok(());
+    }
+    let shape = cx.emit("Shape", &[out], &[]);
+    let axes: Vec<i64> = told
+        .map(|axis| match axis {
+            _ if is_nchw(cx.view) == Ok(true) => axis,
+            0 => 0,
+            _ if axis + 1 == rank => 1,
+            _ => axis + 1,
+        } as i64)
+        .collect();
+    let (axes, sizes) = (cx.vector(&axes), cx.wide(0)?);
+    let found = cx.emit("Gather", &[&shape, &axes], &[("axis", Attr::I(0))]);
+    let holds = cx.emit("Equal", &[&found, &sizes], &[]);
+    guard::require_all(cx, &holds)
+}
+
+/// Whether the sizes that TensorFlow is told, of the axes `told`, are known to be those of the result.
+fn has_size_told(cx: &Context, told: std::ops::Range<usize>) -> Result<bool, Reason> {
+    let (Some(sizes), weights) = (cx.elements_as_sizes(0), weight_dims(cx.view)?) else {
+        return Ok(false);
+    };
+    let (nchw, kernel, frame) = (is_nchw(cx.view)?, kernel(&weights), frame(cx.view)?);
+    let channels = if nchw { 1 } else { cx.rank(2) - 1 };
+    let image = cx.value(2).sizes();
+    let good = |(axis, size): (usize, &Size)| match axis {
+        0 => size.same_as(image[0]),
+        _ if axis == channels => size.known().is_some(),
+        _ => {
+            let at = axis - if nchw { 2 } else { 1 };
+            let edge = frame.output_padding[at] - frame.pads[at] - frame.pads[kernel.len() + at];
+            let grown = |size: i64| (size - 1) * frame.strides[at] + reach(kernel[at], frame.dilations[at]) + edge;
+            size.known().is_some() && image[axis].known().map(grown) == size.known()
+        }
+    };
+    Ok(told.zip(&sizes).all(good))
 }
 
 macro_rules! transposed {

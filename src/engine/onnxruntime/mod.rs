@@ -185,7 +185,14 @@ impl OrtEngine {
             let inputs = self.values(io.inputs())?;
             let begun = Instant::now();
             fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
-            sys::run(self.session()?, None, &self.input_names, &inputs, &self.output_names, &mut outputs)?;
+            sys::run(
+                self.session()?,
+                &self.quietly,
+                &self.input_names,
+                &inputs,
+                &self.output_names,
+                &mut outputs,
+            )?;
             begun.elapsed()
         };
         if self.guarded
@@ -219,8 +226,8 @@ impl OrtEngine {
         }))
     }
 
-    /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these, and says so in red
-    /// if it may: this is no error yet. `None` where native TensorFlow refuses the call.
+    /// Runs with outputs in TensorFlow's memory. ONNX Runtime refuses where it computes other shapes than these:
+    /// this is no error yet. `None` where native TensorFlow refuses the call.
     fn run_bound(&self, shapes: &[Vec<i64>], bound: Bound<'_>) -> Result<Option<Duration>, String> {
         let mut good = [1];
         let inputs = self.values(bound.inputs)?;
@@ -236,10 +243,9 @@ impl OrtEngine {
         }
         let begun = Instant::now();
         fault::at(Point::Enqueue).map_err(|why| why.to_string())?;
-        let options = Some(&self.quietly);
         sys::run(
             self.session()?,
-            options,
+            &self.quietly,
             &self.input_names,
             &inputs,
             &self.output_names,

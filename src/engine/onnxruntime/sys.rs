@@ -76,7 +76,7 @@ impl Drop for HostMemory {
     }
 }
 
-/// How a run goes that may fail and is not the last word: its errors come back, and are not logged as well.
+/// How a run goes: its errors come back, and are not logged as well. A client's bad calls would fill the log.
 pub struct Quietly(*mut sys::OrtRunOptions);
 
 // SAFETY: never written after it was made.
@@ -203,7 +203,7 @@ impl Drop for Value<'_> {
 /// Runs `session`. Unallocated outputs come back allocated.
 pub fn run(
     session: &Session,
-    options: Option<&Quietly>,
+    options: &Quietly,
     input_names: &[CString],
     inputs: &[Value<'_>],
     output_names: &[CString],
@@ -218,7 +218,7 @@ pub fn run(
     let status = unsafe {
         (ort::api().Run)(
             session.ptr().cast_mut(),
-            options.map_or(ptr::null(), |options| options.0.cast_const()),
+            options.0.cast_const(),
             names_in.as_ptr(),
             values_in.as_ptr(),
             values_in.len(),
