@@ -28,6 +28,8 @@ const LAYERS: &[Layer] = &[
             "proto",
             "trace",
             "fault",
+            "memory",
+            "process",
         ],
     ),
     Layer(
@@ -35,12 +37,13 @@ const LAYERS: &[Layer] = &[
         "TRTEngineOp: from a call to an engine that serves it, or to the native segment",
         &[
             "convert", "segment", "tf", "engine", "cache", "profile", "graph", "settings", "proto", "process", "files", "trace", "fault",
+            "memory", "plain",
         ],
     ),
     Layer(
         "saved_model",
         "conversion of a SavedModel without Python",
-        &["optimizer", "tf", "graph", "files", "proto"],
+        &["optimizer", "tf", "graph", "files", "proto", "memory"],
     ),
     Layer(
         "optimizer",
@@ -54,6 +57,7 @@ const LAYERS: &[Layer] = &[
             "settings",
             "files",
             "proto",
+            "memory",
         ],
     ),
     Layer(
@@ -66,11 +70,17 @@ const LAYERS: &[Layer] = &[
         "which nodes of a graph go into which engine",
         &["convert", "graph", "settings"],
     ),
-    Layer("convert", "TensorFlow's ops as ONNX", &["engine", "graph", "settings", "proto"]),
+    Layer(
+        "convert",
+        "TensorFlow's ops as ONNX",
+        &["engine", "graph", "settings", "proto", "memory"],
+    ),
     Layer(
         "tf",
         "TensorFlow in safe Rust, over cpp_shim/",
-        &["engine", "cuda", "graph", "settings", "proto", "fault"],
+        &[
+            "engine", "cuda", "graph", "settings", "proto", "fault", "memory", "plain", "process",
+        ],
     ),
     Layer(
         "engine",
@@ -88,13 +98,14 @@ const LAYERS: &[Layer] = &[
             "proto",
             "trace",
             "fault",
+            "memory",
         ],
     ),
-    Layer("precision", "FP16 and bfloat16 in an ONNX model", &["proto"]),
+    Layer("precision", "FP16 and bfloat16 in an ONNX model", &["proto", "memory"]),
     Layer(
         "report",
         "what a conversion reports: what stayed native, and a drawing",
-        &["graph", "settings", "files"],
+        &["graph", "settings", "files", "process"],
     ),
     Layer(
         "cache",
@@ -104,7 +115,7 @@ const LAYERS: &[Layer] = &[
     Layer(
         "disk_cache",
         "caches of engines and timings on disk",
-        &["profile", "settings", "files", "fault"],
+        &["profile", "settings", "files", "fault", "process"],
     ),
     Layer("trace", "steps in the profilers of TensorFlow and NVIDIA", &["cuda"]),
     Layer("cuda", "CUDA's driver in safe Rust", &[]),
@@ -117,13 +128,19 @@ const LAYERS: &[Layer] = &[
     Layer(
         "graph",
         "a GraphDef with its edges resolved, types and shapes beside the nodes",
-        &["proto"],
+        &["proto", "memory"],
     ),
-    Layer("settings", "environment variables", &["fault"]),
-    Layer("process", "forks and the end of the process", &[]),
+    Layer("settings", "environment variables", &["fault", "process"]),
     Layer("files", "files that are replaced at once", &["fault"]),
+    Layer(
+        "memory",
+        "memory that may be lacking: what grows with a tensor, a graph, a plan or a file",
+        &[],
+    ),
+    Layer("plain", "texts of others in messages: one line of bounded length", &[]),
     Layer("proto", "protobuf messages of TensorFlow and ONNX", &[]),
-    Layer("fault", "steps that fail on purpose, for tests", &[]),
+    Layer("fault", "steps that fail on purpose, for tests", &["process"]),
+    Layer("process", "forks and the end of the process", &[]),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -222,6 +239,34 @@ fn modules_use_only_what_is_below_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The table in Markdown.
+fn table() -> String {
+    let rows = LAYERS.iter().map(|Layer(module, purpose, uses)| {
+        let uses: Vec<String> = uses.iter().map(|other| format!("`{other}`")).collect();
+        format!("| `{module}` | {purpose} | {} |\n", uses.join(", "))
+    });
+    let head = "| Module of `src/` | Purpose | Modules that it uses |\n| --- | --- | --- |\n";
+    head.to_string() + &rows.collect::<String>()
+}
+
+#[test]
+fn the_table_in_the_docs_is_this_one() {
+    const BEGIN: &str = "<!-- layers -->\n";
+    const END: &str = "<!-- /layers -->";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/design/overview.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let begin = page.find(BEGIN).expect("the mark before the table") + BEGIN.len();
+    let end = page.find(END).expect("the mark behind the table");
+    if std::env::var_os("TFTRT_WRITE_DOCS").is_some() {
+        fs::write(&path, format!("{}{}{}", &page[..begin], table(), &page[end..])).unwrap();
+        return;
+    }
+    assert!(
+        page[begin..end] == table(),
+        "docs/design/overview.md is stale: run `TFTRT_WRITE_DOCS=1 cargo test --test layers`"
+    );
 }
 
 #[test]
