@@ -1,6 +1,6 @@
 //! The layers of `src/`: which module may use which. A module uses only modules below it, so there is no circle.
 //!
-//! `TFTRT_WRITE_DOCS=1 cargo test --test layers` writes the table in docs/design/overview.md from the one here.
+//! `cargo xtask docs` writes the table in docs/design/overview.md from the one here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -265,7 +265,7 @@ fn the_table_in_the_docs_is_this_one() {
     }
     assert!(
         page[begin..end] == table(),
-        "docs/design/overview.md is stale: run `TFTRT_WRITE_DOCS=1 cargo test --test layers`"
+        "docs/design/overview.md is stale: run `cargo xtask docs`"
     );
 }
 

@@ -251,6 +251,7 @@ fn docs(root: &Path) -> Result<(), Failure> {
     let python = python::setup(root)?;
     Step::new("build the examples").run(&mut cargo(root, &["build", "--release", "--examples"]))?;
     Step::new("docs of the settings").run(&mut cargo(root, &["run", "--release", "--example", "make_docs"]))?;
+    Step::new("docs of the layers").run(cargo(root, &["test", "--release", "--test", "layers"]).env("TFTRT_WRITE_DOCS", "1"))?;
     Step::new("docs of the models").run(python.command(root).arg("tests/python/model_table.py"))?;
     Step::new("docs of the ops").run(python.command(root).arg("tests/python/make_supported_ops.py"))
 }
