@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 import tftrt
+from tftrt import _library
 from tensorflow.python.compiler.tensorrt import trt_convert as trt
 
 WIDE = 512
@@ -197,7 +198,8 @@ def steps(way: Way, allocator: Allocator) -> dict:
 
 def main(folder: pathlib.Path, library: str, size: int, ways: list[str]) -> None:
     tf.saved_model.save(Wide(), str(folder / "native"))
-    allocator = Allocator(library, size)
+    # The library of this package may have any name (TFTRT_LIBRARY).
+    allocator = Allocator(_library.find_library().name if library == "libtftrt" else library, size)
     kinds = {kind.__name__: kind for kind in (Convert, Load, Call)}
     print(json.dumps({name: steps(kinds[name](folder), allocator) for name in ways}))
 
