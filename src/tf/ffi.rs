@@ -258,6 +258,6 @@ use super::placement::{placement_is_free, without_gpu};
 
 // SAFETY: A call is handed from thread to thread by TensorFlow itself; nothing in it is bound to a thread.
 unsafe impl Send for Call {}
-// The methods that take `&self` either read or call OpKernelContext functions that TensorFlow allows from any
-// thread while the kernel runs.
+// SAFETY: the methods that take `&self` read, or call functions of OpKernelContext that TensorFlow allows from any thread while the kernel
+// runs.
 unsafe impl Sync for Call {}

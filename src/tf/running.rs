@@ -54,12 +54,14 @@ pub fn running_version() -> Option<String> {
         if handle.is_null() {
             continue;
         }
+        // SAFETY: `handle` is open, and the name ends in a zero.
         let symbol = unsafe { dlsym(handle, c"TF_Version".as_ptr()) };
         if symbol.is_null() {
             continue;
         }
         // SAFETY: the C API promises this signature and a static, terminated string.
         let version = unsafe { std::mem::transmute::<*mut std::ffi::c_void, extern "C" fn() -> *const c_char>(symbol) };
+        // SAFETY: TF_Version returns a static string that ends in a zero.
         return Some(unsafe { CStr::from_ptr(version()) }.to_string_lossy().into_owned());
     }
     None

@@ -24,6 +24,7 @@ fn check(status: sys::OrtStatusPtr) -> Result<(), Message> {
     let api = ort::api();
     // SAFETY: the status is not null, so it holds a message that lives until it is released, which happens once, here.
     let message = unsafe { CStr::from_ptr((api.GetErrorMessage)(status.0)).to_string_lossy().into_owned() };
+    // SAFETY: the status is not used after this.
     unsafe { (api.ReleaseStatus)(status.0) };
     Err(message)
 }
@@ -52,6 +53,7 @@ pub struct HostMemory(*mut sys::OrtMemoryInfo);
 
 // SAFETY: the description is never written after it was made.
 unsafe impl Send for HostMemory {}
+// SAFETY: as above.
 unsafe impl Sync for HostMemory {}
 
 impl HostMemory {
@@ -81,6 +83,7 @@ pub struct Quietly(*mut sys::OrtRunOptions);
 
 // SAFETY: never written after it was made.
 unsafe impl Send for Quietly {}
+// SAFETY: as above.
 unsafe impl Sync for Quietly {}
 
 /// ORT_LOGGING_LEVEL_FATAL.
@@ -92,6 +95,7 @@ impl Quietly {
         // SAFETY: writes one pointer, which `drop` releases.
         check(unsafe { (ort::api().CreateRunOptions)(&mut raw) })?;
         let options = Quietly(raw);
+        // SAFETY: the options were just made.
         check(unsafe { (ort::api().RunOptionsSetRunLogSeverityLevel)(options.0, FATAL) })?;
         Ok(options)
     }
@@ -150,8 +154,10 @@ impl<'a> Value<'a> {
         // SAFETY: `raw` is a tensor after a successful run; `info` is released below on every way out.
         check(unsafe { (api.GetTensorTypeAndShape)(self.raw, &mut info) })?;
         let mut rank = 0;
+        // SAFETY: `info` is valid until it is released below.
         let read = check(unsafe { (api.GetDimensionsCount)(info, &mut rank) }).and_then(|()| {
             let mut dims = vec![0; rank];
+            // SAFETY: `dims` has room for `rank` sizes.
             check(unsafe { (api.GetDimensions)(info, dims.as_mut_ptr(), rank) }).map(|()| dims)
         });
         // SAFETY: `info` is not used after this.
@@ -166,7 +172,9 @@ impl<'a> Value<'a> {
         // SAFETY: `raw` is a tensor after a successful run; `info` is released below on every way out.
         check(unsafe { (api.GetTensorTypeAndShape)(self.raw, &mut info) })?;
         let mut element = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        // SAFETY: `info` is valid until it is released below.
         let read = check(unsafe { (api.GetTensorElementType)(info, &mut element) });
+        // SAFETY: `info` is not used after this.
         unsafe { (api.ReleaseTensorTypeAndShapeInfo)(info) };
         read.map(|()| element)
     }
@@ -185,6 +193,7 @@ impl<'a> Value<'a> {
         // SAFETY: the pointer is the tensor's own memory. Its size is that of `to`, by type and shape, as was just found.
         check(unsafe { (ort::api().GetTensorMutableData)(self.raw, &mut data) })?;
         if !to.is_empty() {
+            // SAFETY: both sides have `to.len()` bytes, and the tensor's memory is ONNX Runtime's own.
             unsafe { ptr::copy_nonoverlapping(data.cast::<u8>(), to.as_mut_ptr(), to.len()) };
         }
         Ok(())
@@ -237,12 +246,13 @@ pub fn run(
 pub fn version(path: &Path) -> Result<String, Message> {
     // SAFETY: loading runs the library's own initializers: the path is the user's choice of ONNX Runtime.
     let library = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
-    // The symbol has this signature in every release; what it returns is static in the library.
+    // SAFETY: the symbol has this signature in every release.
     let base = unsafe { library.get::<unsafe extern "C" fn() -> *const sys::OrtApiBase>(b"OrtGetApiBase") }
         .map_err(|_| format!("{} is no ONNX Runtime: it has no OrtGetApiBase", path.display()))?;
     // SAFETY: what it returns is null or static in the library.
     let base =
         unsafe { base().as_ref() }.ok_or_else(|| format!("{} is no ONNX Runtime: its OrtGetApiBase gives nothing", path.display()))?;
+    // SAFETY: the version is a static string that ends in a zero.
     let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();
     Ok(version)
 }

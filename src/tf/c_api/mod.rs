@@ -19,6 +19,7 @@ pub struct Tensorflow(Arc<Functions>);
 
 // SAFETY: the functions may be called from any thread; the objects behind them are in types of their own.
 unsafe impl Send for Tensorflow {}
+// SAFETY: as above.
 unsafe impl Sync for Tensorflow {}
 
 fn text(what: &str) -> Result<CString, String> {
@@ -50,7 +51,7 @@ impl Tensorflow {
         let handle = self.checked(&path.display().to_string(), |status| unsafe {
             (self.0.load_library)(name.as_ptr(), status)
         })?;
-        // The handle alone: the library is not unloaded with it.
+        // SAFETY: the handle alone is deleted, once: the library is not unloaded with it.
         unsafe { (self.0.delete_library_handle)(handle) };
         Ok(())
     }
@@ -200,22 +201,24 @@ impl Session {
         let values: Vec<Object> = feeds.iter().map(|(_, tensor)| tensor.object).collect();
         let outputs: Vec<Output> = fetches.iter().map(|name| self.output(name)).collect::<Result<_, _>>()?;
         let mut results: Vec<Object> = vec![ptr::null_mut(); outputs.len()];
-        // As many of each as counted; the results are ours.
-        self.tensorflow.checked("the session failed", |status| unsafe {
-            (f.session_run)(
-                self.session,
-                ptr::null(),
-                inputs.as_ptr(),
-                values.as_ptr(),
-                inputs.len() as c_int,
-                outputs.as_ptr(),
-                results.as_mut_ptr(),
-                outputs.len() as c_int,
-                ptr::null(),
-                0,
-                ptr::null_mut(),
-                status,
-            )
+        self.tensorflow.checked("the session failed", |status| {
+            // SAFETY: there are as many of each as are counted, and the results are owned here.
+            unsafe {
+                (f.session_run)(
+                    self.session,
+                    ptr::null(),
+                    inputs.as_ptr(),
+                    values.as_ptr(),
+                    inputs.len() as c_int,
+                    outputs.as_ptr(),
+                    results.as_mut_ptr(),
+                    outputs.len() as c_int,
+                    ptr::null(),
+                    0,
+                    ptr::null_mut(),
+                    status,
+                )
+            }
         })?;
         let own = |object| Tensor {
             tensorflow: self.tensorflow.clone(),
