@@ -61,7 +61,7 @@ def variables() -> list[str]:
 
 def test_every_variable_is_tested_and_in_the_documentation():
     assert set(WRONG) | set(USED) == set(variables())
-    page = (ROOT / "docs" / "settings.md").read_text()
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     for name in variables():
         assert page.count(f"\n| `{name}` |") == 1, name
     for name, file in USED.items():
@@ -106,7 +106,7 @@ def test_what_has_no_effect_and_what_is_misspelt_is_said(run_isolated):
         "TF_DEBUG_TRT_ALLOW_INEFFICIENT_TRANSPOSE": "true",
         "TF_TRT_OP_DENY_LIST": "Sub",
     }
-    page = (ROOT / "docs" / "settings.md").read_text()
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     listed = page.split("## TF-TRT's, without an effect here")[1].split("\n## ")[0]
     said = run_isolated(IMPORT, env={**LOUD, **asked}).stderr
     for name, value in asked.items():
