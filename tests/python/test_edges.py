@@ -295,4 +295,6 @@ def test_every_listed_difference_is_one(request):
     ran = sum(item.fspath == request.node.fspath for item in request.session.items)
     if ran < len(BY_OP) + len(EXACT):
         pytest.skip("only some of the edges ran")
-    assert set(DIFFERENCES) - MET == set(), "these are as TensorFlow's now: take them out of edge_differences.txt"
+    # TensorFlow flushes numbers below the normal ones in threads of its pools only: which thread computes is open.
+    always = {line for line, why in DIFFERENCES.items() if not why.startswith("at times: ")}
+    assert always - MET == set(), "these are as TensorFlow's now: take them out of edge_differences.txt"
